@@ -1,0 +1,1 @@
+"""Checkpoint to weight table and back."""

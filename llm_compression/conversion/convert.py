@@ -1,0 +1,209 @@
+"""convert: checkpoint in, verified weight table out."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llm_compression import __version__
+from llm_compression.conversion.families import Blueprint, read_blueprint
+from llm_compression.conversion.hub import Source, resolve
+from llm_compression.conversion.source import dtype_name
+from llm_compression.errors import CheckpointError, ConversionError
+from llm_compression.weights.atomic import atomic_write
+from llm_compression.weights.reader import WeightTable, raw_values
+from llm_compression.weights.schema import STORAGE, Manifest, Provenance
+from llm_compression.weights.writer import WeightWriter
+
+FLOAT_DTYPES = ("float32", "float16", "bfloat16")
+_CHECK_ELEMENTS = 1 << 22
+Progress = Callable[[str, int, int], None]  # step, done, total
+
+
+class NonFiniteWeightWarning(UserWarning):
+    """A tensor of the checkpoint holds NaN or infinite values; they are kept as they are."""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did; every tensor was reopened and compared bit for bit."""
+
+    path: Path
+    fingerprint: str
+    tensors: int
+    parameters: int
+    source_bytes: int
+    stored_bytes: int
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    dtype: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    origin: Source | None = None,
+    wait: bool = False,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Convert a checkpoint (a folder or hub id) into the weight table ``output``.
+
+    ``dtype`` None keeps the source's dtypes and bits; ``float32``, ``float16`` or ``bfloat16``
+    casts floating tensors, and the table records what they were. ``output`` may be a folder that
+    exists; the table is then ``model.parquet`` inside it. It appears under its name only after
+    every tensor was read back and compared bit for bit. ``origin`` is a source that was resolved
+    already; with ``wait`` a second conversion to the same path waits instead of failing.
+
+    Raises:
+        ConversionError: a kind that names the file, the place and the remedy.
+        TargetBusyError: another process is converting to the same path.
+    """
+    if dtype is not None and dtype not in FLOAT_DTYPES:
+        raise ConversionError(f"dtype {dtype!r} is not one of {', '.join(FLOAT_DTYPES)}")
+    target = _target(Path(output).expanduser())
+    origin = origin or resolve(
+        source,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        token=token,
+    )
+    blueprint = read_blueprint(origin.folder)
+    provenance = _provenance(origin, blueprint)
+    try:
+        with atomic_write(target, wait=wait) as draft:
+            manifest = _write(draft.path, blueprint, provenance, dtype, progress)
+            _verify(draft.path, blueprint, dtype, progress)
+    except OSError as error:
+        raise ConversionError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another path"
+        ) from error
+    return _report(target, blueprint, manifest)
+
+
+def _target(output: Path) -> Path:
+    target = output / "model.parquet" if output.is_dir() else output
+    if not target.parent.is_dir():
+        raise ConversionError(f"no folder {target.parent} to write {target.name} into; create it")
+    return target
+
+
+def _write(
+    path: Path,
+    blueprint: Blueprint,
+    provenance: Provenance,
+    dtype: str | None,
+    progress: Progress | None,
+) -> Manifest:
+    infos = blueprint.checkpoint.tensors()
+    dtypes = sorted(
+        {_stored_dtype(infos[s].dtype, s, dtype) for s in blueprint.plan.sources.values()}
+    )
+    with WeightWriter(path, blueprint.spec, dtypes) as writer:
+        for name, source, tensor in _tensors(blueprint, dtype, "converting", progress):
+            _warn_non_finite(source, tensor)
+            writer.add_tensor(
+                name,
+                raw_bytes(tensor),
+                dtype_name(tensor.dtype),
+                tuple(tensor.shape),
+                source=source,
+                source_dtype=infos[source].dtype,
+            )
+        for file in blueprint.attachments:
+            writer.add_file(file.name, file.content, file.role)
+        return writer.finish(provenance)
+
+
+def _verify(path: Path, blueprint: Blueprint, dtype: str | None, progress: Progress | None) -> None:
+    table = WeightTable(path)
+    for name, source, tensor in _tensors(blueprint, dtype, "verifying", progress):
+        stored = raw_values(table.read_tensors([name])[name], table.entry(name).dtype)
+        if not np.array_equal(stored, raw_bytes(tensor)):
+            raise ConversionError(f"{source} reads back differently from {path}; report this fault")
+    for file in blueprint.attachments:
+        if table.read_file(file.name) != file.content:
+            raise ConversionError(f"{file.name} reads back differently; report this fault")
+
+
+def _tensors(
+    blueprint: Blueprint, dtype: str | None, step: str, progress: Progress | None
+) -> Iterator[tuple[str, str, torch.Tensor]]:
+    sources = blueprint.plan.sources
+    for done, (name, source) in enumerate(sources.items()):
+        if progress:
+            progress(step, done, len(sources))
+        yield name, source, _cast(source, blueprint.checkpoint.tensor(source), dtype)
+    if progress:
+        progress(step, len(sources), len(sources))
+
+
+def _stored_dtype(source_dtype: str, name: str, dtype: str | None) -> str:
+    if source_dtype not in STORAGE:
+        raise CheckpointError(
+            f"tensor {name} has dtype {source_dtype}, which the format does not store "
+            f"(it stores {', '.join(STORAGE)})"
+        )
+    return dtype if dtype and source_dtype in FLOAT_DTYPES else source_dtype
+
+
+def _cast(name: str, tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
+    stored = _stored_dtype(dtype_name(tensor.dtype), name, dtype)
+    cast = tensor.to(getattr(torch, stored))
+    if cast.dtype is torch.float16 and torch.any(torch.isinf(cast) & ~torch.isinf(tensor)):
+        raise ConversionError(
+            f"tensor {name} has values beyond float16's range of 65,504; use --dtype bfloat16"
+        )
+    return cast
+
+
+def _warn_non_finite(name: str, tensor: torch.Tensor) -> None:
+    if not tensor.is_floating_point():
+        return
+    parts = torch.split(tensor.reshape(-1), _CHECK_ELEMENTS)
+    bad = sum(int(torch.count_nonzero(~torch.isfinite(part))) for part in parts)
+    if bad:
+        warnings.warn(
+            f"tensor {name} holds {bad} NaN or infinite values; they are kept",
+            NonFiniteWeightWarning,
+            stacklevel=2,
+        )
+
+
+def raw_bytes(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's values as uint8, row-major, without a copy."""
+    return tensor.reshape(-1).view(torch.uint8).numpy()
+
+
+def _provenance(origin: Source, blueprint: Blueprint) -> Provenance:
+    config = blueprint.checkpoint.config
+    architecture = (config.get("architectures") or [config["model_type"]])[0]
+    return Provenance(
+        source=origin.name,
+        revision=origin.revision,
+        architecture=str(architecture),
+        converter=f"llm-compression {__version__}",
+        files=blueprint.checkpoint.source_files(),
+        dropped=blueprint.plan.dropped,
+    )
+
+
+def _report(path: Path, blueprint: Blueprint, manifest: Manifest) -> ConversionReport:
+    return ConversionReport(
+        path=path,
+        fingerprint=manifest.fingerprint,
+        tensors=len(manifest.tensors),
+        parameters=sum(int(np.prod(entry.shape)) for entry in manifest.tensors),
+        source_bytes=sum(shard.stat().st_size for shard in blueprint.checkpoint.shards),
+        stored_bytes=path.stat().st_size,
+        dropped=tuple(f"{d.source}: {d.reason}" for d in manifest.provenance.dropped),
+        notes=blueprint.notes,
+    )

@@ -1,0 +1,56 @@
+"""export: a weight table back to the Hugging Face folder that it came from."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from llm_compression.errors import ConversionError
+from llm_compression.weights.loader import WeightLoader
+
+
+def export(model: str | Path, folder: str | Path) -> Path:
+    """Write ``model.safetensors`` under the source's tensor names, and the attached files.
+
+    The tensors are those of the table to the bit, and transformers loads the folder. It appears
+    under its name only when it is whole.
+
+    Raises:
+        ConversionError: the folder exists and is not empty, or cannot be written.
+        WeightTableError: the model cannot be read.
+    """
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConversionError(f"{target} exists and is not an empty folder; choose another path")
+    loader = WeightLoader(model)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ConversionError(f"cannot write {target}: {error.strerror or error}") from error
+    try:
+        _write(loader, draft)
+        draft.chmod(0o755)
+        draft.replace(target)
+    except OSError as error:
+        raise ConversionError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _write(loader: WeightLoader, folder: Path) -> None:
+    manifest = loader.table.manifest
+    quantised = [entry.name for entry in manifest.tensors if entry.quantization]
+    if quantised:
+        raise ConversionError(
+            f"{loader.table.path} is quantised ({quantised[0]}); transformers cannot load it"
+        )
+    tensors = loader.load_weights()
+    named = {entry.source: tensors[entry.name] for entry in manifest.tensors}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    for file in manifest.files:
+        path = folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(loader.table.read_file(file.name))

@@ -1,0 +1,86 @@
+"""A hub id or a local path becomes a local checkpoint folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_compression.errors import CheckpointNotFoundError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TEXT = ["*.json", "*/config.json", "vocab.txt", "merges.txt"]
+_SAFETENSORS = ["model*.safetensors"]
+_PICKLE = ["pytorch_model*.bin"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint folder and the name under which its origin is recorded."""
+
+    folder: Path
+    name: str
+    revision: str | None
+
+
+def resolve(
+    id_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Source:
+    """The local folder of a checkpoint; a path that exists never touches the network.
+
+    Raises:
+        CheckpointNotFoundError: neither a folder nor a repository that can be had.
+    """
+    path = Path(id_or_path).expanduser()
+    if path.is_dir():
+        return Source(path, path.resolve().name, None)
+    if path.exists() or not is_hub_id(id_or_path):
+        raise CheckpointNotFoundError(
+            f"no checkpoint folder at {id_or_path}; give a folder with config.json and weights, "
+            "or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
+        )
+    folder = _download(str(id_or_path), revision, cache_dir, token=token, offline=local_files_only)
+    return Source(folder, str(id_or_path), folder.name)
+
+
+def is_hub_id(name: str | Path) -> bool:
+    """Whether ``name`` has the form of a repository id, ``name`` or ``owner/name``."""
+    return isinstance(name, str) and _HUB_ID.fullmatch(name) is not None
+
+
+def _download(
+    repository: str,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    *,
+    token: str | bool | None,
+    offline: bool,
+) -> Path:
+    from huggingface_hub import snapshot_download  # a slow import that local paths do not need
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=offline,
+                token=token,
+                allow_patterns=patterns,
+            )
+        )
+
+    try:
+        folder = fetch(_TEXT + _SAFETENSORS)
+        return folder if any(folder.glob("model*.safetensors")) else fetch(_TEXT + _PICKLE)
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        at = f" at revision {revision}" if revision else ""
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointNotFoundError(
+            f"no folder {repository} here, and the hub gave no repository of that id{at} "
+            f"({reason}); check the id, HF_TOKEN, HF_HUB_OFFLINE and the network"
+        ) from error

@@ -1,0 +1,117 @@
+"""What the files of sentence-transformers say: pooling, normalisation, length, prompts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_compression.conversion.source import read_json, read_json_object
+from llm_compression.errors import CheckpointError, UnknownArchitectureError
+from llm_compression.spec.model import EmbeddingSpec, Pooling, Similarity
+
+MODULES = "modules.json"
+PROMPTS = "config_sentence_transformers.json"
+_BERT_CONFIG = "sentence_{}_config.json"  # older releases put the model type into the name
+_MODEL_TYPES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "albert", "mpnet")
+_LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The module list of a sentence-transformers folder."""
+
+    transformer: Path
+    pooling: Pooling
+    normalize: bool
+    files: tuple[str, ...]  # relative names of the files read
+    guessed: bool  # no modules.json: sentence-transformers itself takes mean pooling
+
+
+def read_modules(folder: Path) -> Modules:
+    """Where the transformer lies and how its output becomes an embedding.
+
+    Raises:
+        UnknownArchitectureError: a module or pooling mode that is not supported.
+        CheckpointError: a file of the list is unreadable.
+    """
+    if not (folder / MODULES).is_file():
+        return Modules(folder, Pooling.MEAN, normalize=False, files=(), guessed=True)
+    rows = read_json(folder / MODULES)
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and "type" in r for r in rows):
+        raise CheckpointError(f"{folder / MODULES} is not a list of modules")
+    kinds = [str(row["type"]).rsplit(".", 1)[-1] for row in rows]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise UnknownArchitectureError(
+            f"{folder / MODULES} chains {' > '.join(kinds)}; supported is "
+            "Transformer > Pooling, with or without Normalize"
+        )
+    pooling = f"{rows[1].get('path', '')}/config.json"
+    return Modules(
+        transformer=folder / str(rows[0].get("path", "")),
+        pooling=_pooling(read_json_object(folder / pooling), folder / pooling),
+        normalize=len(kinds) == 3,
+        files=(MODULES, pooling),
+        guessed=False,
+    )
+
+
+def _pooling(config: Mapping[str, Any], where: Path) -> Pooling:
+    modes = config.get("pooling_mode") or [
+        mode for key, mode in _LEGACY_POOLING.items() if config.get(key)
+    ]
+    modes = [modes] if isinstance(modes, str) else list(modes) or ["mean"]
+    if not config.get("include_prompt", True):
+        raise UnknownArchitectureError(f"{where}: include_prompt=false is not supported")
+    supported = [pooling.value for pooling in Pooling]
+    if len(modes) != 1 or modes[0] not in supported:
+        raise UnknownArchitectureError(
+            f"{where}: pooling {' + '.join(map(str, modes))} is not supported, "
+            f"only one of {supported}"
+        )
+    return Pooling(modes[0])
+
+
+def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
+    """File name, ``max_seq_length`` and ``do_lower_case`` of the transformer's own config."""
+    for model_type in _MODEL_TYPES:
+        name = _BERT_CONFIG.format(model_type)
+        if (folder / name).is_file():
+            config = read_json_object(folder / name)
+            length = config.get("max_seq_length")
+            if length is not None and (type(length) is not int or length < 1):
+                raise CheckpointError(f"{folder / name}: max_seq_length is {length!r}")
+            return name, length, bool(config.get("do_lower_case", False))
+    return None, None, False
+
+
+def embedding_spec(folder: Path, modules: Modules, max_seq_length: int) -> EmbeddingSpec:
+    """Pooling, prompts and similarity as the checkpoint states them."""
+    config: Mapping[str, Any] = {}
+    if (folder / PROMPTS).is_file():
+        config = read_json_object(folder / PROMPTS)
+    prompts = {k: v for k, v in (config.get("prompts") or {}).items() if v is not None}
+    return EmbeddingSpec(
+        pooling=modules.pooling,
+        normalize=modules.normalize,
+        max_seq_length=max_seq_length,
+        similarity=_similarity(config.get("similarity_fn_name"), folder),
+        prompts=prompts,
+        default_prompt_name=config.get("default_prompt_name"),
+    )
+
+
+def _similarity(name: object, folder: Path) -> Similarity:
+    try:
+        return Similarity(name or "cosine")
+    except ValueError:
+        supported = [s.value for s in Similarity]
+        raise UnknownArchitectureError(
+            f"{folder / PROMPTS}: similarity_fn_name {name!r} is not supported, only {supported}"
+        ) from None

@@ -1,0 +1,1 @@
+"""Engines: what a user opens and calls."""

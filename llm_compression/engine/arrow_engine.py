@@ -1,0 +1,320 @@
+"""ArrowEngine: sentences to embeddings, with the surface of sentence-transformers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm_compression.engine.batching import batches, with_progress
+from llm_compression.engine.open import MODEL_FILE, locate
+from llm_compression.engine.truncation import Truncation, report_truncation
+from llm_compression.errors import InputError
+from llm_compression.inference.taps import Taps
+from llm_compression.metrics import similarity as scores
+from llm_compression.metrics.quantization import EmbeddingRanges, check_precision, quantize
+from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.tokenizer import Tokens
+from llm_compression.spec.model import ModelSpec
+from llm_compression.weights.atomic import atomic_write
+from llm_compression.weights.loader import WeightLoader
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from llm_compression.engine.options import EncodeOptions, EngineOptions
+
+TOKENIZER = "tokenizer.json"
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # in sentence-transformers' order
+
+
+class ArrowEngine:
+    """One open model.
+
+    Args:
+        model_path: a weight table, or a folder with ``model.parquet``.
+        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``. What is stored
+            (``dtype``) and what `encode` gives out (``precision``) are separate.
+        mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
+        verify: check the stored bytes of every tensor that is decoded.
+        max_seq_length: tokens kept of a text, by default the model's own maximum.
+        truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
+        deterministic: run every text alone, so that its embedding is the same to the bit in any
+            batch; otherwise it may differ by float32 rounding (at most 1e-6 in any dimension of
+            a unit vector). Slower by the gain of batching.
+
+    Raises:
+        WeightTableError: a kind that says what is wrong with the file.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        compute_dtype: str = "float32",
+        mapped: bool = True,
+        verify: bool = True,
+        max_seq_length: int | None = None,
+        truncation: str = "warn",
+        deterministic: bool = False,
+    ) -> None:
+        path = Path(model_path).expanduser()
+        loader = WeightLoader(
+            path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
+        )
+        _check_length(max_seq_length, loader.spec)
+        self.path = loader.table.path
+        self.fingerprint = loader.fingerprint
+        self.deterministic = deterministic
+        self.compute_dtype = compute_dtype
+        self._truncation = Truncation.of(truncation)
+        self._encoder = TextEncoder(
+            loader.spec,
+            loader.load_weights(),
+            loader.table.read_file(TOKENIZER),
+            compute_dtype=compute_dtype,
+            max_seq_length=max_seq_length,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **options: Unpack[EngineOptions],
+    ) -> ArrowEngine:
+        """Open a weight table, a checkpoint folder or a hub id; checkpoints convert once.
+
+        A local path never touches the network. ``revision``, ``cache_dir``, ``local_files_only``
+        and ``token`` are huggingface_hub's; ``options`` are the constructor's.
+
+        Raises:
+            CheckpointNotFoundError: nothing of that name here or on the hub.
+            ConversionError: the checkpoint cannot be converted.
+        """
+        path = locate(
+            id_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls(path, **options)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Copy the weight table to ``folder/model.parquet`` and return that path."""
+        target = Path(folder).expanduser() / MODEL_FILE
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (target.exists() and target.samefile(self.path)):
+            with atomic_write(target) as draft:
+                shutil.copyfile(self.path, draft.path)
+        return target
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self._encoder.spec
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens kept of a text, special tokens included."""
+        return self._encoder.tokenizer.max_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's prompts by name."""
+        return dict(self.spec.embedding.prompts)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The score that `similarity` gives: cosine, dot, euclidean or manhattan."""
+        return self.spec.embedding.similarity.value
+
+    def get_embedding_dimension(self) -> int:
+        """Width of an embedding before ``truncate_dim`` and bit packing."""
+        return self.spec.dimension
+
+    def token_counts(self, inputs: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included, before any truncation."""
+        return [tokens.count for tokens in self._encoder.tokenizer.encode(_texts(inputs))]
+
+    def encode(
+        self,
+        inputs: str | Sequence[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        *,
+        show_progress_bar: bool | None = None,
+        precision: str = "float32",
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        ranges: EmbeddingRanges | None = None,
+        truncation: str | None = None,
+    ) -> np.ndarray:
+        """Embeddings of texts: (n, d) for a sequence, (d,) for one string.
+
+        Args:
+            inputs: a string or a sequence of strings; an empty one gives (0, d).
+            prompt_name: a name in `prompts`, whose text is put in front of every input; by
+                default the model's default prompt, if it has one.
+            prompt: the text itself; it wins over ``prompt_name``.
+            batch_size: texts run together; they are sorted by length first, and put back.
+            show_progress_bar: None shows one for long work on a terminal.
+            precision: what comes out: ``float32``; ``int8`` or ``uint8``, scaled by ``ranges``;
+                ``binary`` or ``ubinary``, eight signs a byte (int8 or uint8), ceil(d / 8) wide.
+            normalize_embeddings: None follows the model; true or false overrides it.
+            truncate_dim: keep the first dimensions only; what was of unit length is again.
+            ranges: from `calibrate`. Without them ``int8`` and ``uint8`` scale by the inputs
+                themselves, and two calls cannot be compared.
+            truncation: overrides the constructor's.
+
+        Raises:
+            InputError: an input that is no text, or an option out of range.
+            TruncationError: a text is too long and truncation is ``error``.
+        """
+        check_precision(precision)
+        width = self._width(truncate_dim)
+        mode = Truncation.of(truncation) if truncation else self._truncation
+        texts = self._with_prompt(_texts(inputs), prompt_name, prompt)
+        tokens = self._encoder.tokenizer.encode(texts)
+        report_truncation(tokens, mode, self.max_seq_length)
+        unit = (
+            self.spec.embedding.normalize if normalize_embeddings is None else normalize_embeddings
+        )
+        embeddings = self._embed(tokens, batch_size, normalized=unit, show=show_progress_bar)
+        if width < self.spec.dimension:
+            embeddings = _cut(embeddings, width, renormalize=unit)
+        given = quantize(embeddings, precision, self._ranges(embeddings, precision, ranges))
+        return given[0] if isinstance(inputs, str) else given
+
+    def encode_query(
+        self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
+    ) -> np.ndarray:
+        """`encode` with the model's ``query`` prompt, or none if it has no such prompt."""
+        return self.encode(inputs, **self._default_prompt(options, ("query",)))
+
+    def encode_document(
+        self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
+    ) -> np.ndarray:
+        """`encode` with the model's ``document``, ``passage`` or ``corpus`` prompt, or none."""
+        return self.encode(inputs, **self._default_prompt(options, _DOCUMENT_PROMPTS))
+
+    def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
+        """Ranges for ``int8`` and ``uint8`` from texts like those to come; keep them with `save`.
+
+        Raises:
+            InputError: fewer than two texts.
+        """
+        return EmbeddingRanges.of(self.encode(_texts(inputs), **options), self.fingerprint)
+
+    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, d) and (m, d) embeddings -> (n, m) scores by the model's own similarity.
+
+        Raises:
+            InputError: strings (use `similarity_texts`), or embeddings of different widths.
+        """
+        return scores.similarity(self.spec.embedding.similarity, a, b)
+
+    def similarity_pairwise(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, d) and (n, d) embeddings -> (n,) scores, row by row; raises as `similarity`."""
+        return scores.similarity_pairwise(self.spec.embedding.similarity, a, b)
+
+    def similarity_texts(self, a: str | Sequence[str], b: str | Sequence[str]) -> np.ndarray:
+        """N and m texts -> (n, m) scores."""
+        return self.similarity(self.encode(a), self.encode(b))
+
+    def taps(self, inputs: str | Sequence[str]) -> dict[str, np.ndarray]:
+        """Every named intermediate of one padded batch, float32, as `validate` compares them.
+
+        ``embeddings``, ``block.00.attn``, ``block.00.mlp``, ``block.00`` ... are (B, T, D);
+        ``pooled`` and ``embedding`` are (B, E).
+        """
+        taps: Taps = {}
+        tokens = self._encoder.tokenizer.encode(_texts(inputs))
+        self._encoder.embed(tokens, normalized=self.spec.embedding.normalize, taps=taps)
+        return {name: value.float().numpy() for name, value in taps.items()}
+
+    def _embed(
+        self, tokens: list[Tokens], batch_size: int, *, normalized: bool, show: bool | None
+    ) -> np.ndarray:
+        embeddings = np.empty((len(tokens), self.spec.dimension), np.float32)
+        work = batches(tokens, 1 if self.deterministic else batch_size)
+        for batch in with_progress(work, len(tokens), "text", show=show):
+            embeddings[batch] = self._encoder.embed(
+                [tokens[i] for i in batch], normalized=normalized
+            )
+        return embeddings
+
+    def _with_prompt(
+        self, texts: list[str], prompt_name: str | None, prompt: str | None
+    ) -> list[str]:
+        name = prompt_name or self.spec.embedding.default_prompt_name
+        if prompt is None and name is not None:
+            if name not in self.prompts:
+                raise InputError(f"the model has no prompt {name!r}, only {sorted(self.prompts)}")
+            prompt = self.prompts[name]
+        if not prompt:
+            return texts
+        return [prompt + text if isinstance(text, str) else text for text in texts]
+
+    def _default_prompt(self, options: EncodeOptions, names: tuple[str, ...]) -> EncodeOptions:
+        if "prompt" in options or "prompt_name" in options:
+            return options
+        name = next((name for name in names if name in self.prompts), None)
+        return {**options, "prompt": self.prompts[name] if name else ""}
+
+    def _width(self, truncate_dim: int | None) -> int:
+        full = self.spec.dimension
+        if truncate_dim is None:
+            return full
+        if not 1 <= truncate_dim <= full:
+            raise InputError(f"truncate_dim {truncate_dim} is outside 1..{full}")
+        return truncate_dim
+
+    def _ranges(
+        self, embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None
+    ) -> EmbeddingRanges | None:
+        if precision not in ("int8", "uint8") or not len(embeddings):
+            return ranges
+        if ranges is None:
+            return EmbeddingRanges.of(embeddings, self.fingerprint)
+        if ranges.model != self.fingerprint:
+            raise InputError(
+                f"the ranges are of model {ranges.model[:12]}, this is {self.fingerprint[:12]}; "
+                "calibrate again with this model"
+            )
+        return ranges
+
+
+def _texts(inputs: object) -> list[str]:
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable):
+        raise InputError(
+            f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
+        )
+    return list(inputs)
+
+
+def _cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
+    cut = np.ascontiguousarray(embeddings[:, :width])
+    if renormalize:
+        norms = np.linalg.norm(cut, axis=1, keepdims=True)
+        cut /= np.where(norms == 0, 1, norms)
+    return cut
+
+
+def _check_length(max_seq_length: int | None, spec: ModelSpec) -> None:
+    if max_seq_length is not None and not 1 <= max_seq_length <= spec.text.max_tokens:
+        raise InputError(
+            f"max_seq_length {max_seq_length} is outside 1..{spec.text.max_tokens}, "
+            "the positions that the model has"
+        )

@@ -1,0 +1,30 @@
+"""The keyword arguments of `ArrowEngine` and of its encode methods, as types."""
+
+from typing import TypedDict
+
+from llm_compression.metrics.quantization import EmbeddingRanges
+
+
+class EngineOptions(TypedDict, total=False):
+    """Keyword arguments of the constructor; `ArrowEngine` says what each does."""
+
+    compute_dtype: str
+    mapped: bool
+    verify: bool
+    max_seq_length: int | None
+    truncation: str
+    deterministic: bool
+
+
+class EncodeOptions(TypedDict, total=False):
+    """Keyword arguments of `ArrowEngine.encode`, which says what each does."""
+
+    prompt_name: str | None
+    prompt: str | None
+    batch_size: int
+    show_progress_bar: bool | None
+    precision: str
+    normalize_embeddings: bool | None
+    truncate_dim: int | None
+    ranges: EmbeddingRanges | None
+    truncation: str | None

@@ -1,0 +1,1 @@
+"""One transformer for every family: tensors in, hidden states and named taps out."""

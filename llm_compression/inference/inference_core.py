@@ -1,0 +1,27 @@
+"""InferenceCore: the one transformer, a stack of blocks with named taps."""
+
+from dataclasses import dataclass
+
+import torch
+
+from llm_compression.inference.block import Block
+from llm_compression.inference.taps import Taps
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceCore:
+    """Depth x block. A tower feeds it hidden states and reads hidden states back."""
+
+    blocks: tuple[Block, ...]
+
+    def __call__(
+        self, hidden: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None = None
+    ) -> torch.Tensor:
+        """(B, T, D) -> (B, T, D).
+
+        ``mask`` (B, T) is true at real tokens; None when no sequence is padded. ``taps``, if
+        given, gains ``block.00.attn``, ``block.00.mlp``, ``block.00`` and so on.
+        """
+        for block in self.blocks:
+            hidden = block(hidden, mask, taps)
+        return hidden

@@ -1,0 +1,1 @@
+"""Scores between embeddings, as functions of arrays."""

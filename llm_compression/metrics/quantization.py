@@ -1,0 +1,98 @@
+"""Embeddings in fewer bits: int8, uint8 and packed binary, with ranges that can be kept."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llm_compression.errors import InputError
+
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+
+
+@dataclass(frozen=True)
+class EmbeddingRanges:
+    """Smallest and largest value of each dimension, (d,) each, seen on calibration texts.
+
+    ``model`` is the fingerprint of the model that gave the embeddings.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    model: str
+
+    @classmethod
+    def of(cls, embeddings: np.ndarray, model: str) -> "EmbeddingRanges":
+        """Ranges of calibration embeddings (n, d).
+
+        Raises:
+            InputError: fewer than two rows, which span no range.
+        """
+        if embeddings.ndim != 2 or len(embeddings) < 2:
+            raise InputError(
+                "ranges need at least two embeddings, better some hundreds; pass `ranges` made "
+                "with `calibrate` from texts like yours"
+            )
+        return cls(embeddings.min(axis=0), embeddings.max(axis=0), model)
+
+    def save(self, path: str | Path) -> None:
+        """Write the ranges as JSON; float32 values survive exactly."""
+        content = {"model": self.model, "low": self.low.tolist(), "high": self.high.tolist()}
+        Path(path).write_text(json.dumps(content))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EmbeddingRanges":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file does not hold ranges.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            low, high = (np.array(content[key], np.float32) for key in ("low", "high"))
+            model = str(content["model"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} does not hold embedding ranges: {error}") from error
+        if low.ndim != 1 or low.shape != high.shape or not np.all(low <= high):
+            raise InputError(f"{path} does not hold embedding ranges: low and high do not fit")
+        return cls(low, high, model)
+
+
+def quantize(embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None) -> np.ndarray:
+    """(n, d) float32 -> (n, d) int8 or uint8, or (n, ceil(d / 8)) packed bits.
+
+    Values outside the ranges are clipped. The same formulas as sentence-transformers 6
+    (``util/quantization.py``, ``quantize_embeddings``), so stored vectors can be mixed.
+
+    Raises:
+        InputError: an unknown precision, or ranges that are missing or of another width.
+    """
+    check_precision(precision)
+    if precision == "float32":
+        return embeddings
+    if precision in ("binary", "ubinary"):
+        bits = np.packbits(embeddings > 0, axis=-1)
+        return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+    if ranges is None or ranges.low.shape != embeddings.shape[1:]:
+        width = None if ranges is None else len(ranges.low)
+        raise InputError(f"ranges of width {width} for embeddings of width {embeddings.shape[1]}")
+    return _scalar(embeddings, precision, ranges)
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown precision.
+
+    Raises:
+        InputError: it is not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
+def _scalar(embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges) -> np.ndarray:
+    steps = (ranges.high - ranges.low) / np.float32(255)
+    steps = np.where(steps == 0, np.float32(1), steps)
+    levels = np.clip(np.floor((embeddings - ranges.low) / steps), 0, 255)
+    given: np.ndarray = levels if precision == "uint8" else levels - 128
+    return given.astype(precision)

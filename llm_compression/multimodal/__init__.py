@@ -1,0 +1,1 @@
+"""Encoders for each modality and the preprocessing in front of them."""

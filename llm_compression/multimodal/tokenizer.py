@@ -1,0 +1,88 @@
+"""TextTokenizer: texts to token ids, cut to the model's maximum and counted before the cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tokenizers import Encoding, Tokenizer
+
+from llm_compression.errors import InputError
+from llm_compression.spec.model import TokenizerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text: its ids, special tokens included, and how many there were before truncation."""
+
+    ids: list[int]
+    count: int
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text was longer than the maximum."""
+        return self.count > len(self.ids)
+
+
+class TextTokenizer:
+    """A checkpoint's own ``tokenizer.json``.
+
+    Args:
+        content: the file's bytes.
+        spec: padding, case and truncation side.
+        max_length: tokens kept of a text, special tokens included.
+    """
+
+    def __init__(self, content: bytes, spec: TokenizerSpec, max_length: int) -> None:
+        self.max_length = max_length
+        self._content = content.decode()
+        self._spec = spec
+        self._whole = Tokenizer.from_str(self._content)
+        self._whole.no_truncation()
+        self._whole.no_padding()
+
+    @cached_property
+    def _cutting(self) -> Tokenizer:
+        # A second instance: the first stays free of truncation, so that it can count tokens.
+        tokenizer = Tokenizer.from_str(self._content)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.max_length, direction=self._spec.truncation_side)
+        return tokenizer
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text.
+
+        Raises:
+            InputError: a text is no string or holds a lone surrogate; the message says which.
+        """
+        texts = [_checked(text, i) for i, text in enumerate(texts)]
+        if self._spec.lowercase:
+            texts = [text.lower() for text in texts]
+        return [
+            self._cut(text, e) for text, e in zip(texts, _batch(self._whole, texts), strict=True)
+        ]
+
+    def _cut(self, text: str, encoding: Encoding) -> Tokens:
+        ids = encoding.ids
+        if len(ids) <= self.max_length:
+            return Tokens(ids, len(ids))
+        return Tokens(self._cutting.encode(text).ids, len(ids))
+
+
+def _batch(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
+    # The fast form leaves out offsets, which nobody reads here.
+    return list(tokenizer.encode_batch_fast(texts))
+
+
+def _checked(text: object, index: int) -> str:
+    if not isinstance(text, str):
+        raise InputError(
+            f"input {index} is {type(text).__name__}, not a string; pass str or a list of str"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"input {index} holds a lone surrogate at character {error.start}, which is no text; "
+            "decode the source with errors='replace'"
+        ) from None
+    return text

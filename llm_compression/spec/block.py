@@ -1,0 +1,53 @@
+"""BlockSpec: one transformer block, every difference between families as a value."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from llm_compression.errors import SpecError
+
+
+class NormPlacement(Enum):
+    """Where a block's norms stand: before each sublayer, or after its residual sum."""
+
+    PRE = "pre"
+    POST = "post"
+
+
+class Activation(Enum):
+    """The MLP's nonlinearity, under the name that Hugging Face configs use."""
+
+    GELU = "gelu"  # exact, with erf
+    GELU_TANH = "gelu_new"
+    QUICK_GELU = "quick_gelu"
+    RELU = "relu"
+    SILU = "silu"
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """Self-attention and MLP with biases and layer norms, bidirectional.
+
+    ``hidden_size`` D, ``num_heads`` H; a head is D / H wide.
+    """
+
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    norm_placement: NormPlacement
+    norm_eps: float
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        for field in ("hidden_size", "num_heads", "intermediate_size"):
+            if getattr(self, field) < 1:
+                raise SpecError(f"block.{field} is {getattr(self, field)}; it must be at least 1")
+        if self.hidden_size % self.num_heads:
+            raise SpecError(
+                f"block.hidden_size {self.hidden_size} is not a multiple of "
+                f"block.num_heads {self.num_heads}; check the checkpoint's config.json"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width d of one attention head."""
+        return self.hidden_size // self.num_heads

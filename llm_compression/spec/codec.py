@@ -1,0 +1,151 @@
+"""Frozen dataclasses to JSON and back; an unknown or missing key is an error."""
+
+import functools
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeVar, Union
+
+from llm_compression.errors import SpecError
+
+T = TypeVar("T")
+Decoder = Callable[[Any], Any]
+
+
+def dumps(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, so that equal values give equal bytes."""
+    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def loads(kind: type[T], text: str, where: str) -> T:
+    """The ``kind`` that ``text`` describes; ``where`` names the text in errors.
+
+    Raises:
+        SpecError: not JSON, an unknown or missing key, or a value of the wrong type.
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{where} is not valid JSON: {error}") from error
+    return typing.cast(T, _at(where, decoder(typing.cast(Any, kind)), plain))
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, enums and tuples as dicts, values and lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def decoder(kind: Any) -> Decoder:
+    """The checked inverse of `to_plain` for an annotated type, built once."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _optional(next(arg for arg in args if arg is not types.NoneType))
+    if origin is tuple:
+        return _tuple(args[0])
+    if origin is dict:
+        return _dict(args[1])
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass(typing.cast(type, kind))
+    if issubclass(kind, Enum):
+        return _enum(kind)
+    return _number if kind is float else _exact(kind)
+
+
+def _at(step: str, decode: Decoder, plain: Any) -> Any:
+    """Decode one part; an error gains the step that led to it."""
+    try:
+        return decode(plain)
+    except SpecError as error:
+        raise SpecError(f"{step}{'' if str(error)[0] in '.[' else ' '}{error}") from None
+
+
+def _optional(kind: Any) -> Decoder:
+    inner = decoder(kind)
+    return lambda plain: None if plain is None else inner(plain)
+
+
+def _exact(kind: type) -> Decoder:
+    def decode(plain: Any) -> Any:
+        if type(plain) is not kind:
+            raise SpecError(f"is {plain!r}, expected {kind.__name__}")
+        return plain
+
+    return decode
+
+
+def _number(plain: Any) -> float:
+    if type(plain) not in (int, float):
+        raise SpecError(f"is {plain!r}, expected a number")
+    return float(plain)
+
+
+def _enum(kind: type[Enum]) -> Decoder:
+    members = {member.value: member for member in kind}
+
+    def decode(plain: Any) -> Enum:
+        if not isinstance(plain, str) or plain not in members:
+            raise SpecError(f"is {plain!r}, expected one of {sorted(members)}")
+        return members[plain]
+
+    return decode
+
+
+def _tuple(kind: Any) -> Decoder:
+    inner = decoder(kind)
+
+    def decode(plain: Any) -> tuple[Any, ...]:
+        if not isinstance(plain, list):
+            raise SpecError(f"is {plain!r}, expected a list")
+        try:
+            return tuple(map(inner, plain))
+        except SpecError:  # decode again, slowly, to say which item is wrong
+            return tuple(_at(f"[{i}]", inner, item) for i, item in enumerate(plain))
+
+    return decode
+
+
+def _dict(kind: Any) -> Decoder:
+    inner = decoder(kind)
+
+    def decode(plain: Any) -> dict[str, Any]:
+        if not isinstance(plain, dict):
+            raise SpecError(f"is {plain!r}, expected an object")
+        return {key: _at(f".{key}", inner, item) for key, item in plain.items()}
+
+    return decode
+
+
+def _dataclass(kind: type) -> Decoder:
+    hints = typing.get_type_hints(kind)
+    decoders = {f.name: decoder(hints[f.name]) for f in fields(kind)}
+    required = {f.name for f in fields(kind) if _is_required(f)}
+
+    def decode(plain: Any) -> Any:
+        if not isinstance(plain, dict):
+            raise SpecError(f"is {plain!r}, expected an object")
+        _refuse("unknown", plain.keys() - decoders.keys())
+        _refuse("missing", required - plain.keys())
+        return kind(**{name: _at(f".{name}", decoders[name], x) for name, x in plain.items()})
+
+    return decode
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _refuse(what: str, keys: set[str]) -> None:
+    if keys:
+        raise SpecError(f"has {what} keys {sorted(keys)}; a newer release may know them")

@@ -1,0 +1,78 @@
+"""atomic_write: a file appears whole under its name or not at all."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_compression.errors import TargetBusyError
+
+
+@dataclass
+class Draft:
+    """A file being written; ``keep`` set to false leaves the target as it was."""
+
+    path: Path
+    keep: bool = True
+
+
+@contextmanager
+def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
+    """Yield a temporary sibling of ``target``; on a clean exit sync it and rename it.
+
+    The sibling is locked while it is written, so a second writer of the same target is refused
+    (or waits, with ``wait=True``) and one that a killed writer left behind is taken over.
+
+    Raises:
+        TargetBusyError: another process holds the lock and ``wait`` is false.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    lock = _lock(temporary, target, wait=wait)
+    try:
+        os.ftruncate(lock, 0)
+        draft = Draft(temporary)
+        yield draft
+        if draft.keep:
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
+        else:
+            temporary.unlink()
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            raise TargetBusyError(
+                f"{target} is being written by another process; wait for it or choose another path"
+            ) from None
+        if _is_same_file(descriptor, temporary):
+            return descriptor
+        os.close(descriptor)  # the holder renamed or removed it while we waited
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

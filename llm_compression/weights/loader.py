@@ -1,0 +1,192 @@
+"""WeightLoader: a weight table as torch tensors that share Arrow's memory."""
+
+import ctypes
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from llm_compression.errors import TensorNotFoundError, WeightTableError
+from llm_compression.spec.model import ModelSpec
+from llm_compression.weights.cache import cache_folder
+from llm_compression.weights.mapped import SUFFIX, MappedCopy, MappedTensor, open_mapped
+from llm_compression.weights.reader import WeightTable
+from llm_compression.weights.schema import STORAGE, TensorEntry
+
+_TORCH = {name: getattr(torch, name) for name in STORAGE if name != "int4"}
+
+
+class MappedCopyWarning(UserWarning):
+    """The mapped copy could not be written, so the tensors were decoded from Parquet."""
+
+
+class WeightLoader:
+    """Opens a weight table and hands out its tensors without a copy.
+
+    A tensor's memory is the Arrow buffer: decoded pages, or with ``mapped=True`` the mapped
+    copy, which is made on first use beside the model if it is already there, else in the cache
+    folder. Tensors are inference tensors: writing to one raises ``RuntimeError``.
+
+    Args:
+        path: the Parquet file.
+        mapped: read from the memory-mapped copy.
+        verify: check the stored bytes of each tensor before decoding it.
+        threads: decoding threads; by default one for each core this process may use.
+
+    Raises:
+        WeightTableError: a kind that says what is wrong with the file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mapped: bool = False,
+        verify: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        self.table = WeightTable(path, verify=verify)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._mapped = self._map() if mapped else None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that the tensors belong to."""
+        return self.table.manifest.spec
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's name for ever, 64 hex digits."""
+        return self.table.fingerprint
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether tensors come from the memory-mapped copy."""
+        return self._mapped is not None
+
+    def keys(self) -> list[str]:
+        """Canonical names of the tensors, in file order."""
+        if self._mapped:
+            return list(self._mapped.tensors)
+        return [entry.name for entry in self.table.manifest.tensors]
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """One tensor in its stored dtype and shape; int4 is unpacked to int8.
+
+        Raises:
+            TensorNotFoundError: no such tensor.
+            CorruptWeightTableError: its stored bytes are damaged.
+        """
+        return self.load_weights([name])[name]
+
+    def load_weights(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+        """The named tensors, by default all; raises as `get_tensor` does."""
+        wanted = self.keys() if names is None else list(names)
+        if self._mapped:
+            return self._from_mapped(self._mapped, wanted)
+        entries = {name: self.table.entry(name) for name in wanted}
+        arrays = self.table.read_tensors(wanted, threads=self._threads)
+        return {n: _view(arrays[n], e.dtype, e.shape) for n, e in entries.items()}
+
+    def dequantize(self, name: str) -> torch.Tensor:
+        """A quantised tensor as float32, ``(stored - zero_point) * scale``; others are cast."""
+        entry = self.table.entry(name)
+        values = self.get_tensor(name)
+        if entry.quantization is None:
+            return values.to(torch.float32)
+        return self._scaled(entry, values.to(torch.float32))
+
+    def verify(self) -> None:
+        """Check every byte: stored ranges, the values' SHA-256, attached files, the mapped copy.
+
+        Raises:
+            CorruptWeightTableError: the first damage found.
+        """
+        self.table.verify_all()
+        if self._mapped:
+            self._mapped.verify(self.table)
+
+    def _map(self) -> MappedCopy | None:
+        path = mapped_path(self.table)
+        try:
+            return open_mapped(self.table, path)
+        except OSError as error:
+            warnings.warn(
+                f"cannot write the mapped copy {path} ({error.strerror or error}); decoding the "
+                "Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder with space.",
+                MappedCopyWarning,
+                stacklevel=3,
+            )
+            return None
+
+    def _from_mapped(self, copy: MappedCopy, names: list[str]) -> dict[str, torch.Tensor]:
+        missing = [name for name in names if name not in copy.tensors]
+        if missing:
+            raise TensorNotFoundError(f"{self.table.path} has no tensor {missing[0]!r}")
+        with torch.inference_mode():
+            whole = {dtype: _whole(copy, dtype) for dtype in copy.dtypes}
+            return {name: _placed(whole, copy.tensors[name]) for name in names}
+
+    def _scaled(self, entry: TensorEntry, values: torch.Tensor) -> torch.Tensor:
+        quantization = entry.quantization
+        if quantization is None:
+            raise WeightTableError(f"tensor {entry.name} is not quantised")
+        axis, size = quantization.axis, quantization.group_size
+        shape = (*values.shape[:axis], -1, size, *values.shape[axis + 1 :])
+        groups = values.reshape(shape)
+        if quantization.zero_point is not None:
+            groups = groups - self.get_tensor(quantization.zero_point).unsqueeze(axis + 1)
+        scaled = groups * self.get_tensor(quantization.scale).to(torch.float32).unsqueeze(axis + 1)
+        return scaled.reshape(entry.shape)
+
+
+def mapped_path(table: WeightTable) -> Path:
+    """The mapped copy beside the model if one stands there, else its place in the cache."""
+    beside = table.path.with_suffix(SUFFIX)
+    return beside if beside.exists() else cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
+
+
+def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:
+    """The whole file seen as one tensor of ``dtype``."""
+    kind = _TORCH.get(dtype, torch.uint8)
+    return torch.frombuffer(copy.bytes, dtype=kind, count=len(copy.bytes) // kind.itemsize)
+
+
+def _placed(whole: Mapping[str, torch.Tensor], tensor: MappedTensor) -> torch.Tensor:
+    # Arrow aligns every buffer to 64 bytes, so a tensor starts at a whole element; one strided
+    # view costs a third of slice, view and reshape.
+    memory = whole[tensor.dtype]
+    if tensor.dtype == "int4":
+        return _shaped(memory[tensor.start :][: tensor.array.nbytes], "int4", tensor.shape)
+    strides = [math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape))]
+    return memory.as_strided(tensor.shape, strides, tensor.start // memory.itemsize)
+
+
+def _view(array: pa.Array, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    row_bytes = STORAGE[dtype].row_bytes
+    buffer = array.buffers()[1]
+    memory = (ctypes.c_uint8 * (len(array) * row_bytes)).from_address(
+        buffer.address + array.offset * row_bytes
+    )
+    # frombuffer keeps `memory` alive, and through this attribute Arrow's buffer; torch warns
+    # when it is given the read-only buffer itself.
+    memory.owner = buffer  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        return _shaped(torch.frombuffer(memory, dtype=torch.uint8), dtype, shape)
+
+
+def _shaped(raw: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    if dtype == "int4":
+        return _unpack_int4(raw, shape)
+    return raw.view(_TORCH[dtype]).view(shape)
+
+
+def _unpack_int4(raw: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    # Low nibble first; shifting an int8 right keeps the sign of the high one.
+    signed = raw.view(torch.int8)
+    pairs = torch.stack([torch.bitwise_left_shift(signed, 4) >> 4, signed >> 4], dim=-1)
+    return pairs.flatten()[: torch.Size(shape).numel()].view(shape)

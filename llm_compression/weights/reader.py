@@ -1,0 +1,271 @@
+"""WeightTable: an opened Parquet weight table; the only code that reads its pages."""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_compression.errors import (
+    CorruptWeightTableError,
+    NotAWeightTableError,
+    TensorNotFoundError,
+    WeightTableError,
+    WeightTableNotFoundError,
+)
+from llm_compression.weights import seal
+from llm_compression.weights.checksum import cross_sum
+from llm_compression.weights.manifest import from_metadata, identify
+from llm_compression.weights.schema import (
+    FILE_COLUMN,
+    STORAGE,
+    FileEntry,
+    Manifest,
+    TensorEntry,
+    table_schema,
+)
+
+MAGIC = b"PAR1"
+_TAIL = 8  # footer length and magic
+_TASK_BYTES = 8 << 20  # row groups are decoded together up to this many bytes
+
+
+class WeightTable:
+    """One weight table, mapped read-only; nothing is decoded until it is asked for.
+
+    Opening checks the seal of the footer; the first look at the manifest, that footer and row
+    groups cover the file without a gap. With ``verify`` every row group's `cross_sum` is checked
+    before a decoder sees it. So every bit of the file is checked before it is used.
+
+    Raises:
+        WeightTableNotFoundError, NotAWeightTableError, UnsupportedVersionError,
+        CorruptWeightTableError: the file cannot be used; the message says why.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
+        self.path = Path(path)
+        self.verify = verify
+        self._bytes = np.frombuffer(_map(self.path), np.uint8)
+        self._buffer = pa.py_buffer(self._bytes)
+        self._metadata, self._footer_start = self._open_footer()
+        self.fingerprint = identify(self._metadata.metadata or {}, str(self.path))
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the table says about itself.
+
+        Raises:
+            CorruptWeightTableError: it contradicts the file.
+        """
+        manifest = from_metadata(self._metadata.metadata, str(self.path))
+        self._check_layout(manifest)
+        return manifest
+
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(_group_names(self.manifest))}
+
+    @cached_property
+    def _entries(self) -> dict[str, TensorEntry]:
+        return {entry.name: entry for entry in self.manifest.tensors}
+
+    def entry(self, name: str) -> TensorEntry:
+        """What the manifest says of one tensor.
+
+        Raises:
+            TensorNotFoundError: no such tensor.
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise TensorNotFoundError(
+                f"{self.path} has no tensor {name!r}; `llm-compression inspect` lists them"
+            ) from None
+
+    def read_tensors(self, names: Sequence[str], *, threads: int = 1) -> dict[str, pa.Array]:
+        """Decode tensors, each a flat slice of an Arrow array, on ``threads`` threads.
+
+        Raises:
+            TensorNotFoundError: no such tensor.
+            CorruptWeightTableError: stored bytes differ from those written.
+        """
+        tasks = _tasks([self.entry(name) for name in names])
+        if threads <= 1 or len(tasks) == 1:
+            decoded = [self._read_task(task) for task in tasks]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                decoded = list(pool.map(self._read_task, tasks))
+        found = {name: array for part in decoded for name, array in part.items()}
+        return {name: found[name] for name in names}
+
+    def read_file(self, name: str) -> bytes:
+        """The content of an attached file.
+
+        Raises:
+            TensorNotFoundError: no such file.
+            CorruptWeightTableError: stored bytes differ from those written.
+        """
+        entry = next((f for f in self.manifest.files if f.name == name), None)
+        if entry is None:
+            attached = [f.name for f in self.manifest.files]
+            raise TensorNotFoundError(f"{self.path} has no attached file {name!r}, only {attached}")
+        chunks = self._decode([self._groups[_file_key(name)]], FILE_COLUMN, [entry])
+        content = b"".join(chunks.to_pylist())
+        if len(content) != entry.size:
+            raise self._corrupt(f"attached file {name}")
+        return content
+
+    def verify_all(self) -> None:
+        """Check every byte of the file, and every value against its SHA-256.
+
+        Raises:
+            CorruptWeightTableError: the first damage found.
+        """
+        self.check_ranges([*self.manifest.tensors, *self.manifest.files])
+        for entry in self.manifest.tensors:
+            if _sha256(self.read_tensors([entry.name])[entry.name], entry) != entry.sha256:
+                raise self._corrupt(f"tensor {entry.name}: the values are not those converted")
+        for file in self.manifest.files:
+            if hashlib.sha256(self.read_file(file.name)).hexdigest() != file.sha256:
+                raise self._corrupt(f"attached file {file.name}")
+
+    def check_ranges(self, entries: Iterable[TensorEntry | FileEntry]) -> None:
+        """Compare the stored bytes of ``entries`` with their checksums.
+
+        Raises:
+            CorruptWeightTableError: they differ.
+        """
+        for entry in entries:
+            stored = entry.stored
+            if cross_sum(self._bytes, stored.start, stored.stop) != stored.checksum:
+                raise self._corrupt(f"{entry.name} (bytes {stored.start} to {stored.stop})")
+
+    def _read_task(self, entries: list[TensorEntry]) -> dict[str, pa.Array]:
+        array = self._decode([self._groups[e.name] for e in entries], entries[0].dtype, entries)
+        starts = np.cumsum([0] + [e.rows for e in entries])
+        return {
+            e.name: array.slice(start, e.rows)
+            for e, start in zip(entries, starts.tolist(), strict=False)
+        }
+
+    def _decode(
+        self, groups: list[int], column: str, entries: Sequence[TensorEntry | FileEntry]
+    ) -> pa.Array:
+        if self.verify:
+            self.check_ranges(entries)
+        try:
+            # A ParquetFile is not safe to share between threads; one over mapped bytes and a
+            # parsed footer costs microseconds.
+            file = pq.ParquetFile(pa.BufferReader(self._buffer), metadata=self._metadata)
+            table = file.read_row_groups(groups, columns=[column], use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise self._corrupt(entries[0].name) from error
+        column_ = table.column(0)
+        array = column_.chunk(0) if column_.num_chunks == 1 else column_.combine_chunks()
+        if array.null_count or len(array) != sum(e.rows for e in entries):
+            raise self._corrupt(entries[0].name)
+        return array
+
+    def _open_footer(self) -> tuple[pq.FileMetaData, int]:
+        size = len(self._bytes)
+        start, footer = self._footer()
+        if not seal.places(footer):
+            raise NotAWeightTableError(
+                f"{self.path} is Parquet but holds no model, or its footer is damaged; "
+                "make a weight table with `llm-compression convert`"
+            )
+        if not seal.intact(footer):
+            raise self._corrupt(f"the footer (bytes {start} to {size})")
+        try:
+            return pq.read_metadata(pa.BufferReader(self._buffer)), start
+        except (OSError, pa.ArrowException) as error:
+            raise self._corrupt(f"the footer (bytes {start} to {size})") from error
+
+    def _footer(self) -> tuple[int, bytes]:
+        size = len(self._bytes)
+        head, tail = bytes(self._bytes[:4]), bytes(self._bytes[-_TAIL:])
+        if size < len(MAGIC) + _TAIL or (head != MAGIC and tail[4:] != MAGIC):
+            raise NotAWeightTableError(
+                f"{self.path} is not a Parquet file; convert a checkpoint with "
+                "`llm-compression convert CHECKPOINT OUTPUT`"
+            )
+        start = size - _TAIL - int.from_bytes(tail[:4], "little")
+        if head != MAGIC or tail[4:] != MAGIC or start < len(MAGIC):
+            raise CorruptWeightTableError(
+                f"{self.path} is truncated or damaged at its {'start' if head != MAGIC else 'end'}"
+                f" ({size} bytes); copy it again or convert the model again"
+            )
+        return start, bytes(self._bytes[start:])
+
+    def _check_layout(self, manifest: Manifest) -> None:
+        """Row groups and footer must cover every byte, and the schema must be ours."""
+        position = len(MAGIC)
+        entries: list[TensorEntry | FileEntry] = [*manifest.tensors, *manifest.files]
+        for entry in entries:
+            if entry.stored.start != position or entry.stored.stop < position:
+                raise self._corrupt(f"{entry.name}: its bytes do not follow the row group before")
+            position = entry.stored.stop
+        groups = self._metadata.num_row_groups
+        rows = [self._metadata.row_group(i).num_rows for i in range(groups)]
+        if position != self._footer_start or rows != [e.rows for e in entries]:
+            raise self._corrupt("the row groups, which are not those of the manifest")
+        if not self._metadata.schema.to_arrow_schema().equals(table_schema(manifest.columns())):
+            raise self._corrupt("the schema, which is not that of a weight table")
+
+    def _corrupt(self, what: str) -> CorruptWeightTableError:
+        return CorruptWeightTableError(
+            f"{self.path}: damage in {what}; copy the file again or convert the model again"
+        )
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except FileNotFoundError:
+        raise WeightTableNotFoundError(
+            f"no weight table at {path}; make one with `llm-compression convert CHECKPOINT {path}`"
+        ) from None
+    except OSError as error:
+        raise WeightTableError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def raw_values(array: pa.Array, dtype: str) -> np.ndarray:
+    """The bytes of a flat array's values (uint8), without a copy; slices are honoured."""
+    row_bytes = STORAGE[dtype].row_bytes
+    start = array.offset * row_bytes
+    return np.frombuffer(array.buffers()[1], np.uint8)[start : start + len(array) * row_bytes]
+
+
+def _sha256(array: pa.Array, entry: TensorEntry) -> str:
+    return hashlib.sha256(raw_values(array, entry.dtype).data).hexdigest()
+
+
+def _file_key(name: str) -> str:
+    return f"file:{name}"
+
+
+def _group_names(manifest: Manifest) -> Iterator[str]:
+    yield from (entry.name for entry in manifest.tensors)
+    yield from (_file_key(entry.name) for entry in manifest.files)
+
+
+def _tasks(entries: list[TensorEntry]) -> list[list[TensorEntry]]:
+    """Groups of one dtype, each about `_TASK_BYTES`, largest first so that threads end together."""
+    tasks: list[list[TensorEntry]] = []
+    size: dict[str, int] = {}
+    last: dict[str, list[TensorEntry]] = {}
+    for entry in entries:
+        if entry.dtype not in last or size[entry.dtype] + entry.nbytes > _TASK_BYTES:
+            last[entry.dtype], size[entry.dtype] = [], 0
+            tasks.append(last[entry.dtype])
+        last[entry.dtype].append(entry)
+        size[entry.dtype] += entry.nbytes
+    return sorted(tasks, key=lambda task: -sum(e.nbytes for e in task))
