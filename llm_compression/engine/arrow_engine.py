@@ -145,6 +145,10 @@ class ArrowEngine:
         """Tokens of each text, special tokens included, before any truncation."""
         return [tokens.count for tokens in self._encoder.tokenizer.encode(_texts(inputs))]
 
+    def token_ids(self, inputs: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as the core sees them, special tokens included, cut to length."""
+        return [tokens.ids for tokens in self._encoder.tokenizer.encode(_texts(inputs))]
+
     def encode(
         self,
         inputs: str | Sequence[str],
@@ -234,8 +238,8 @@ class ArrowEngine:
     def taps(self, inputs: str | Sequence[str]) -> dict[str, np.ndarray]:
         """Every named intermediate of one padded batch, float32, as `validate` compares them.
 
-        ``embeddings``, ``block.00.attn``, ``block.00.mlp``, ``block.00`` ... are (B, T, D);
-        ``pooled`` and ``embedding`` are (B, E).
+        ``embeddings``, ``block.00.attn``, ``block.00.mlp`` and so on are (B, T, D); ``pooled``
+        and ``embedding`` are (B, E).
         """
         taps: Taps = {}
         tokens = self._encoder.tokenizer.encode(_texts(inputs))

@@ -5,6 +5,7 @@ x ─┬─ norm ─ attn ─ + ─▶   x ─┬─ attn ─ + ─ norm ─▶
    └────────────────┘         └─────────┘
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,16 @@ from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.taps import Taps, tap
 from llm_compression.spec.block import NormPlacement
 
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Attention, then MLP, each with a residual; taps ``{name}.attn`` and ``{name}.mlp``."""
+    """Attention, then MLP, each with a residual.
+
+    The taps ``{name}.attn`` and ``{name}.mlp`` are the hidden states after each sublayer, so the
+    latter is what the block gives out.
+    """
 
     name: str
     attn: Attention
@@ -31,13 +38,15 @@ class Block:
         self, x: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None = None
     ) -> torch.Tensor:
         """(B, T, D) -> (B, T, D); ``mask`` (B, T) is true at real tokens."""
-        run = self._pre if self.norm_placement is NormPlacement.PRE else self._post
-        return tap(taps, self.name, run(x, mask, taps))
+        sublayer = self._pre if self.norm_placement is NormPlacement.PRE else self._post
+        x = sublayer(x, self.attn_norm, lambda y: self.attn(y, mask))
+        x = sublayer(tap(taps, f"{self.name}.attn", x), self.mlp_norm, self.mlp)
+        return tap(taps, f"{self.name}.mlp", x)
 
-    def _pre(self, x: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None) -> torch.Tensor:
-        x = x + tap(taps, f"{self.name}.attn", self.attn(self.attn_norm(x), mask))
-        return x + tap(taps, f"{self.name}.mlp", self.mlp(self.mlp_norm(x)))
+    @staticmethod
+    def _pre(x: torch.Tensor, norm: LayerNorm, transform: Transform) -> torch.Tensor:
+        return x + transform(norm(x))
 
-    def _post(self, x: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None) -> torch.Tensor:
-        x = self.attn_norm(x + tap(taps, f"{self.name}.attn", self.attn(x, mask)))
-        return self.mlp_norm(x + tap(taps, f"{self.name}.mlp", self.mlp(x)))
+    @staticmethod
+    def _post(x: torch.Tensor, norm: LayerNorm, transform: Transform) -> torch.Tensor:
+        return norm(x + transform(x))

@@ -20,7 +20,8 @@ class InferenceCore:
         """(B, T, D) -> (B, T, D).
 
         ``mask`` (B, T) is true at real tokens; None when no sequence is padded. ``taps``, if
-        given, gains ``block.00.attn``, ``block.00.mlp``, ``block.00`` and so on.
+        given, gains ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states after each
+        sublayer.
         """
         for block in self.blocks:
             hidden = block(hidden, mask, taps)

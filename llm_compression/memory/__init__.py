@@ -1,0 +1,1 @@
+"""Vectors at rest and the search over them."""

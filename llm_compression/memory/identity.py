@@ -1,0 +1,34 @@
+"""VectorIdentity: what must agree before two vectors may be compared."""
+
+from dataclasses import dataclass, fields
+
+from llm_compression.errors import InputError
+
+
+@dataclass(frozen=True)
+class VectorIdentity:
+    """How vectors were made; kept with them, and compared before they are searched."""
+
+    model: str  # fingerprint
+    compute_dtype: str
+    max_seq_length: int
+    dimension: int
+    normalized: bool
+    precision: str
+
+    def check(self, other: "VectorIdentity", where: str) -> None:
+        """Refuse vectors that were made differently.
+
+        Raises:
+            InputError: names every difference, both sides.
+        """
+        different = [
+            f"{f.name} is {getattr(other, f.name)!r} there, {getattr(self, f.name)!r} here"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+        ]
+        if different:
+            raise InputError(
+                f"the vectors in {where} were made differently: {'; '.join(different)}; "
+                "embed the texts again"
+            )
