@@ -125,9 +125,10 @@ def _write(
 
 def _verify(path: Path, blueprint: Blueprint, dtype: str | None, progress: Progress | None) -> None:
     table = WeightTable(path)
-    for name, source, tensor in _tensors(blueprint, dtype, "verifying", progress):
-        stored = raw_values(table.read_tensors([name])[name], table.entry(name).dtype)
-        if not np.array_equal(stored, raw_bytes(tensor)):
+    source_tensors = _tensors(blueprint, dtype, "verifying", progress)
+    for (entry, array), (name, source, tensor) in zip(table.stream(), source_tensors, strict=True):
+        same = np.array_equal(raw_values(array, entry.dtype), raw_bytes(tensor))
+        if not same or (entry.name, entry.shape) != (name, tuple(tensor.shape)):
             raise ConversionError(f"{source} reads back differently from {path}; report this fault")
     for file in blueprint.attachments:
         if table.read_file(file.name) != file.content:

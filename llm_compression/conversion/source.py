@@ -14,7 +14,7 @@ from llm_compression.errors import CheckpointError, CheckpointNotFoundError
 from llm_compression.spec.tensors import Shape
 from llm_compression.weights.schema import SourceFile
 
-_RELEASE_BYTES = 256 << 20
+_RELEASE_BYTES = 64 << 20
 _LAYOUTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -70,7 +70,7 @@ class Checkpoint:
         return {name: self._info(name) for name in sorted(self._shard_of)}
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor; pages read so far are let go of every 256 MiB."""
+        """One tensor; pages read so far are let go of every 64 MiB."""
         handle = self._handle(self._shard_of[name])
         try:
             tensor: torch.Tensor = (

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llm_compression.engine.batching import batches, with_progress
+from llm_compression.engine.inputs import as_texts, check_length, check_width
 from llm_compression.engine.open import MODEL_FILE, locate
+from llm_compression.engine.output import cut, own_ranges
+from llm_compression.engine.prompts import Prompts
 from llm_compression.engine.truncation import Truncation, report_truncation
-from llm_compression.errors import InputError
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics import similarity as scores
-from llm_compression.metrics.quantization import EmbeddingRanges, check_precision, quantize
+from llm_compression.metrics.quantization import (
+    SCALED,
+    EmbeddingRanges,
+    check_precision,
+    quantize,
+)
 from llm_compression.multimodal.text_encoder import TextEncoder
 from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import ModelSpec
@@ -28,7 +35,6 @@ if TYPE_CHECKING:
     from llm_compression.engine.options import EncodeOptions, EngineOptions
 
 TOKENIZER = "tokenizer.json"
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # in sentence-transformers' order
 
 
 class ArrowEngine:
@@ -65,11 +71,14 @@ class ArrowEngine:
         loader = WeightLoader(
             path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
         )
-        _check_length(max_seq_length, loader.spec)
+        check_length(max_seq_length, loader.spec.text.max_tokens)
         self.path = loader.table.path
         self.fingerprint = loader.fingerprint
         self.deterministic = deterministic
         self.compute_dtype = compute_dtype
+        self.prompt_texts = Prompts(
+            loader.spec.embedding.prompts, loader.spec.embedding.default_prompt_name
+        )
         self._truncation = Truncation.of(truncation)
         self._encoder = TextEncoder(
             loader.spec,
@@ -143,11 +152,11 @@ class ArrowEngine:
 
     def token_counts(self, inputs: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included, before any truncation."""
-        return [tokens.count for tokens in self._encoder.tokenizer.encode(_texts(inputs))]
+        return [tokens.count for tokens in self._encoder.tokenizer.encode(as_texts(inputs))]
 
     def token_ids(self, inputs: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as the core sees them, special tokens included, cut to length."""
-        return [tokens.ids for tokens in self._encoder.tokenizer.encode(_texts(inputs))]
+        return [tokens.ids for tokens in self._encoder.tokenizer.encode(as_texts(inputs))]
 
     def encode(
         self,
@@ -185,31 +194,33 @@ class ArrowEngine:
             TruncationError: a text is too long and truncation is ``error``.
         """
         check_precision(precision)
-        width = self._width(truncate_dim)
+        width = check_width(truncate_dim, self.spec.dimension)
         mode = Truncation.of(truncation) if truncation else self._truncation
-        texts = self._with_prompt(_texts(inputs), prompt_name, prompt)
+        before = self.prompt_texts.choose(prompt_name, prompt)
+        texts = [before + text if isinstance(text, str) else text for text in as_texts(inputs)]
         tokens = self._encoder.tokenizer.encode(texts)
         report_truncation(tokens, mode, self.max_seq_length)
         unit = (
             self.spec.embedding.normalize if normalize_embeddings is None else normalize_embeddings
         )
         embeddings = self._embed(tokens, batch_size, normalized=unit, show=show_progress_bar)
-        if width < self.spec.dimension:
-            embeddings = _cut(embeddings, width, renormalize=unit)
-        given = quantize(embeddings, precision, self._ranges(embeddings, precision, ranges))
+        embeddings = cut(embeddings, width, renormalize=unit)
+        if precision in SCALED and len(embeddings):
+            ranges = own_ranges(embeddings, ranges, self.fingerprint)
+        given = quantize(embeddings, precision, ranges)
         return given[0] if isinstance(inputs, str) else given
 
     def encode_query(
         self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
     ) -> np.ndarray:
         """`encode` with the model's ``query`` prompt, or none if it has no such prompt."""
-        return self.encode(inputs, **self._default_prompt(options, ("query",)))
+        return self.encode(inputs, **_with_prompt(options, self.prompt_texts.query))
 
     def encode_document(
         self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
     ) -> np.ndarray:
         """`encode` with the model's ``document``, ``passage`` or ``corpus`` prompt, or none."""
-        return self.encode(inputs, **self._default_prompt(options, _DOCUMENT_PROMPTS))
+        return self.encode(inputs, **_with_prompt(options, self.prompt_texts.document))
 
     def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
         """Ranges for ``int8`` and ``uint8`` from texts like those to come; keep them with `save`.
@@ -217,7 +228,7 @@ class ArrowEngine:
         Raises:
             InputError: fewer than two texts.
         """
-        return EmbeddingRanges.of(self.encode(_texts(inputs), **options), self.fingerprint)
+        return EmbeddingRanges.of(self.encode(as_texts(inputs), **options), self.fingerprint)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, d) and (m, d) embeddings -> (n, m) scores by the model's own similarity.
@@ -242,7 +253,7 @@ class ArrowEngine:
         and ``embedding`` are (B, E).
         """
         taps: Taps = {}
-        tokens = self._encoder.tokenizer.encode(_texts(inputs))
+        tokens = self._encoder.tokenizer.encode(as_texts(inputs))
         self._encoder.embed(tokens, normalized=self.spec.embedding.normalize, taps=taps)
         return {name: value.float().numpy() for name, value in taps.items()}
 
@@ -257,68 +268,8 @@ class ArrowEngine:
             )
         return embeddings
 
-    def _with_prompt(
-        self, texts: list[str], prompt_name: str | None, prompt: str | None
-    ) -> list[str]:
-        name = prompt_name or self.spec.embedding.default_prompt_name
-        if prompt is None and name is not None:
-            if name not in self.prompts:
-                raise InputError(f"the model has no prompt {name!r}, only {sorted(self.prompts)}")
-            prompt = self.prompts[name]
-        if not prompt:
-            return texts
-        return [prompt + text if isinstance(text, str) else text for text in texts]
 
-    def _default_prompt(self, options: EncodeOptions, names: tuple[str, ...]) -> EncodeOptions:
-        if "prompt" in options or "prompt_name" in options:
-            return options
-        name = next((name for name in names if name in self.prompts), None)
-        return {**options, "prompt": self.prompts[name] if name else ""}
-
-    def _width(self, truncate_dim: int | None) -> int:
-        full = self.spec.dimension
-        if truncate_dim is None:
-            return full
-        if not 1 <= truncate_dim <= full:
-            raise InputError(f"truncate_dim {truncate_dim} is outside 1..{full}")
-        return truncate_dim
-
-    def _ranges(
-        self, embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None
-    ) -> EmbeddingRanges | None:
-        if precision not in ("int8", "uint8") or not len(embeddings):
-            return ranges
-        if ranges is None:
-            return EmbeddingRanges.of(embeddings, self.fingerprint)
-        if ranges.model != self.fingerprint:
-            raise InputError(
-                f"the ranges are of model {ranges.model[:12]}, this is {self.fingerprint[:12]}; "
-                "calibrate again with this model"
-            )
-        return ranges
-
-
-def _texts(inputs: object) -> list[str]:
-    if isinstance(inputs, str):
-        return [inputs]
-    if isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable):
-        raise InputError(
-            f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
-        )
-    return list(inputs)
-
-
-def _cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
-    cut = np.ascontiguousarray(embeddings[:, :width])
-    if renormalize:
-        norms = np.linalg.norm(cut, axis=1, keepdims=True)
-        cut /= np.where(norms == 0, 1, norms)
-    return cut
-
-
-def _check_length(max_seq_length: int | None, spec: ModelSpec) -> None:
-    if max_seq_length is not None and not 1 <= max_seq_length <= spec.text.max_tokens:
-        raise InputError(
-            f"max_seq_length {max_seq_length} is outside 1..{spec.text.max_tokens}, "
-            "the positions that the model has"
-        )
+def _with_prompt(options: EncodeOptions, prompt: str) -> EncodeOptions:
+    if "prompt" in options or "prompt_name" in options:
+        return options
+    return {**options, "prompt": prompt}

@@ -1,1 +1,1 @@
-"""Vectors at rest and the search over them."""
+"""Vectors at rest, and how they were made."""

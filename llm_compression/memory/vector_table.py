@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from llm_compression.errors import InputError, SpecError
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.metrics.quantization import EmbeddingRanges
 from llm_compression.spec import codec
 from llm_compression.weights.atomic import atomic_write
 
@@ -26,7 +27,7 @@ class VectorTable:
     truncated: list[bool]
     prompt: str
     identity: VectorIdentity
-    ranges: str | None = None  # JSON of the int8 or uint8 ranges
+    ranges: EmbeddingRanges | None = None
 
     def write(self, path: Path) -> None:
         """Write columns ``text``, ``vector`` (fixed size list), ``token_count``, ``truncated``.
@@ -45,7 +46,7 @@ class VectorTable:
         }
         metadata = {_IDENTITY: codec.dumps(self.identity), b"llm_compression.prompt": self.prompt}
         if self.ranges is not None:
-            metadata[_RANGES] = self.ranges
+            metadata[_RANGES] = self.ranges.to_json()
         table = pa.table(columns).replace_schema_metadata(metadata)
         with atomic_write(path) as draft:
             pq.write_table(table, draft.path, compression="zstd")
@@ -69,9 +70,15 @@ class VectorTable:
                 truncated=table["truncated"].to_pylist(),
                 prompt=metadata[b"llm_compression.prompt"].decode(),
                 identity=identity,
-                ranges=metadata[_RANGES].decode() if _RANGES in metadata else None,
+                ranges=_ranges(metadata, str(path)),
             )
         except (OSError, pa.ArrowException, KeyError, SpecError) as error:
             raise InputError(
                 f"{path} holds no vectors of `llm-compression embed`: {error}"
             ) from error
+
+
+def _ranges(metadata: dict[bytes, bytes], where: str) -> EmbeddingRanges | None:
+    if _RANGES not in metadata:
+        return None
+    return EmbeddingRanges.from_json(metadata[_RANGES].decode(), where)

@@ -8,7 +8,8 @@ import numpy as np
 
 from llm_compression.errors import InputError
 
-PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+SCALED = ("int8", "uint8")  # need ranges
+PRECISIONS = ("float32", *SCALED, "binary", "ubinary")
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,45 @@ class EmbeddingRanges:
             )
         return cls(embeddings.min(axis=0), embeddings.max(axis=0), model)
 
+    def to_json(self) -> str:
+        """The ranges as JSON; float32 values survive exactly."""
+        return json.dumps(
+            {"model": self.model, "low": self.low.tolist(), "high": self.high.tolist()}
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "EmbeddingRanges":
+        """What `to_json` gave; ``where`` names the text in errors.
+
+        Raises:
+            InputError: it does not hold ranges.
+        """
+        try:
+            content = json.loads(text)
+            low, high = (np.array(content[key], np.float32) for key in ("low", "high"))
+            model = str(content["model"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{where} does not hold embedding ranges: {error}") from error
+        if low.ndim != 1 or low.shape != high.shape or not np.all(low <= high):
+            raise InputError(f"{where} does not hold embedding ranges: low and high do not fit")
+        return cls(low, high, model)
+
     def save(self, path: str | Path) -> None:
-        """Write the ranges as JSON; float32 values survive exactly."""
-        content = {"model": self.model, "low": self.low.tolist(), "high": self.high.tolist()}
-        Path(path).write_text(json.dumps(content))
+        """Write the ranges to a JSON file."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingRanges":
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file does not hold ranges.
+            InputError: no such file, or it does not hold ranges.
         """
         try:
-            content = json.loads(Path(path).read_text())
-            low, high = (np.array(content[key], np.float32) for key in ("low", "high"))
-            model = str(content["model"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} does not hold embedding ranges: {error}") from error
-        if low.ndim != 1 or low.shape != high.shape or not np.all(low <= high):
-            raise InputError(f"{path} does not hold embedding ranges: low and high do not fit")
-        return cls(low, high, model)
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read ranges from {path}: {error}") from error
+        return cls.from_json(text, str(path))
 
 
 def quantize(embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None) -> np.ndarray:
@@ -74,6 +93,8 @@ def quantize(embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | N
     if precision in ("binary", "ubinary"):
         bits = np.packbits(embeddings > 0, axis=-1)
         return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+    if not len(embeddings):
+        return embeddings.astype(precision)
     if ranges is None or ranges.low.shape != embeddings.shape[1:]:
         width = None if ranges is None else len(ranges.low)
         raise InputError(f"ranges of width {width} for embeddings of width {embeddings.shape[1]}")

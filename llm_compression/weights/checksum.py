@@ -10,7 +10,7 @@ from llm_compression.spec.codec import to_plain
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.schema import FileEntry, FileRole, TensorEntry
 
-ROW_WORDS = 1024
+ROW_WORDS = 1021  # prime: no stride of sectors or pages falls twice into one column
 ROW_BYTES = 8 * ROW_WORDS
 _BLOCK_ROWS = 64  # 512 KiB at a time: both sums read it while it is in the L2 cache
 
@@ -18,10 +18,10 @@ _BLOCK_ROWS = 64  # 512 KiB at a time: both sums read it while it is in the L2 c
 def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
     """Checksum of ``file[start:stop]`` (uint8), as in `docs/format.md`.
 
-    The bytes are a matrix of 64-bit words, 1,024 a row; SHA-256 runs over the sums of its rows
-    and columns only. A change confined to 8 KiB, or to three words anywhere, always alters a
-    sum; any other passes with probability 2**-64. CRC-32 and SHA-256 over all bytes take longer
-    than decoding them.
+    The bytes are a matrix of 64-bit words, 1,021 a row; SHA-256 runs over the sums of its rows
+    and columns only. A change within 8 KiB, or of three words anywhere, always alters a sum;
+    others pass only where changed words form rectangles of the matrix and cancel in each row and
+    column. CRC-32 or SHA-256 over all bytes would take longer than decoding them.
     """
     head = min(stop, start + -start % 8)  # words lie on the file's own 8-byte grid
     rows = (stop - head) // ROW_BYTES

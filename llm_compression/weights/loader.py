@@ -5,15 +5,13 @@ import math
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import torch
 
 from llm_compression.errors import TensorNotFoundError, WeightTableError
 from llm_compression.spec.model import ModelSpec
-from llm_compression.weights.cache import cache_folder
-from llm_compression.weights.mapped import SUFFIX, MappedCopy, MappedTensor, open_mapped
+from llm_compression.weights.mapped import MappedCopy, MappedTensor, mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import STORAGE, TensorEntry
 
@@ -29,7 +27,9 @@ class WeightLoader:
 
     A tensor's memory is the Arrow buffer: decoded pages, or with ``mapped=True`` the mapped
     copy, which is made on first use beside the model if it is already there, else in the cache
-    folder. Tensors are inference tensors: writing to one raises ``RuntimeError``.
+    folder. Tensors are inference tensors: outside ``torch.inference_mode`` an operation that
+    would write to one raises ``RuntimeError``. What gets around that, such as ``tensor.numpy()``,
+    writes to memory of this process alone; the files cannot change.
 
     Args:
         path: the Parquet file.
@@ -142,12 +142,6 @@ class WeightLoader:
             groups = groups - self.get_tensor(quantization.zero_point).unsqueeze(axis + 1)
         scaled = groups * self.get_tensor(quantization.scale).to(torch.float32).unsqueeze(axis + 1)
         return scaled.reshape(entry.shape)
-
-
-def mapped_path(table: WeightTable) -> Path:
-    """The mapped copy beside the model if one stands there, else its place in the cache."""
-    beside = table.path.with_suffix(SUFFIX)
-    return beside if beside.exists() else cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
 
 
 def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:

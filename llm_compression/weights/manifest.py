@@ -1,6 +1,7 @@
 """The manifest as key-value metadata, written and read back with every check."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from llm_compression.errors import (
@@ -11,6 +12,7 @@ from llm_compression.errors import (
 )
 from llm_compression.spec import codec
 from llm_compression.spec.model import ModelSpec
+from llm_compression.spec.tensors import Shape
 from llm_compression.weights import seal
 from llm_compression.weights.checksum import fingerprint
 from llm_compression.weights.schema import (
@@ -19,6 +21,7 @@ from llm_compression.weights.schema import (
     FileEntry,
     Manifest,
     Provenance,
+    Quantization,
     TensorEntry,
 )
 
@@ -55,7 +58,7 @@ def from_metadata(pairs: Mapping[bytes, bytes], where: str) -> Manifest:
     Raises:
         NotAWeightTableError: the keys are not there.
         UnsupportedVersionError: a newer release wrote the file.
-        CorruptWeightTableError: the fingerprint does not belong to the contents.
+        CorruptWeightTableError: its parts contradict each other.
     """
     name = identify(pairs, where)
     try:
@@ -65,11 +68,35 @@ def from_metadata(pairs: Mapping[bytes, bytes], where: str) -> Manifest:
         provenance = _load(Provenance, pairs, "provenance", where)
     except SpecError as error:
         raise CorruptWeightTableError(f"{error}; convert the model again") from error
+    if contradictions := problems(tensors, files):
+        raise CorruptWeightTableError(
+            f"{where}: {'; '.join(contradictions)}; convert the model again"
+        )
     if fingerprint(spec, tensors, files) != name:
         raise CorruptWeightTableError(
             f"{where}: the fingerprint does not belong to the contents; convert the model again"
         )
     return Manifest(spec, tensors, files, provenance, name)
+
+
+def problems(tensors: Sequence[TensorEntry], files: Sequence[FileEntry]) -> list[str]:
+    """What the entries say that cannot be: names given twice, quantisation that does not fit."""
+    names = [entry.name for entry in tensors] + [f"file {file.name}" for file in files]
+    found = [f"{name} stands twice" for name, n in Counter(names).items() if n > 1]
+    shapes = {entry.name: entry.shape for entry in tensors}
+    return found + [
+        f"{entry.name} is quantised with {entry.quantization}, which does not fit"
+        for entry in tensors
+        if entry.quantization and not _fits(entry.quantization, entry.shape, shapes)
+    ]
+
+
+def _fits(by: Quantization, shape: Shape, shapes: Mapping[str, Shape]) -> bool:
+    if not 0 <= by.axis < len(shape) or by.group_size < 1 or shape[by.axis] % by.group_size:
+        return False
+    groups = (*shape[: by.axis], shape[by.axis] // by.group_size, *shape[by.axis + 1 :])
+    companions = [by.scale] + ([by.zero_point] if by.zero_point is not None else [])
+    return all(shapes.get(name) == groups for name in companions)
 
 
 def check_version(text: str, where: str) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from llm_compression.errors import CorruptWeightTableError, WeightTableError
 from llm_compression.weights import seal
 from llm_compression.weights.atomic import atomic_write
+from llm_compression.weights.cache import cache_folder
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, PREFIX, STORAGE
@@ -46,8 +47,8 @@ class MappedCopy:
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
-        self.bytes = _map(path)
         try:
+            self.bytes = _map(path)
             reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
             self._metadata = reader.schema.metadata or {}
             self._check_identity(fingerprint)
@@ -93,6 +94,17 @@ class MappedCopy:
         )
 
 
+def beside(table: WeightTable) -> Path:
+    """The place of a copy that stands next to its model."""
+    return table.path.with_suffix(SUFFIX)
+
+
+def mapped_path(table: WeightTable) -> Path:
+    """Next to the model if a copy stands there, else in the cache folder."""
+    cached = cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
+    return beside(table) if beside(table).exists() else cached
+
+
 def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
     """The mapped copy of ``table`` at ``path``; made first if absent, stale or damaged.
 
@@ -124,8 +136,7 @@ def _existing(table: WeightTable, path: Path) -> MappedCopy | None:
 def _write(table: WeightTable, path: Path) -> None:
     schema = _schema(table)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for entry in table.manifest.tensors:
-            values = table.read_tensors([entry.name])[entry.name]
+        for entry, values in table.stream():
             offsets = pa.array([0, len(values)], pa.int64())
             row = [
                 pa.LargeListArray.from_arrays(offsets, values)

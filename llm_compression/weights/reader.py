@@ -51,7 +51,8 @@ class WeightTable:
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
         self.path = Path(path)
         self.verify = verify
-        self._bytes = np.frombuffer(_map(self.path), np.uint8)
+        self._map = _map(self.path)
+        self._bytes = np.frombuffer(self._map, np.uint8)
         self._buffer = pa.py_buffer(self._bytes)
         self._metadata, self._footer_start = self._open_footer()
         self.fingerprint = identify(self._metadata.metadata or {}, str(self.path))
@@ -104,6 +105,12 @@ class WeightTable:
         found = {name: array for part in decoded for name, array in part.items()}
         return {name: found[name] for name in names}
 
+    def stream(self) -> Iterator[tuple[TensorEntry, pa.Array]]:
+        """Every tensor in file order, one in memory at a time; raises as `read_tensors`."""
+        for entry in self.manifest.tensors:
+            yield entry, self.read_tensors([entry.name])[entry.name]
+            self._let_go(entry)
+
     def read_file(self, name: str) -> bytes:
         """The content of an attached file.
 
@@ -128,8 +135,8 @@ class WeightTable:
             CorruptWeightTableError: the first damage found.
         """
         self.check_ranges([*self.manifest.tensors, *self.manifest.files])
-        for entry in self.manifest.tensors:
-            if _sha256(self.read_tensors([entry.name])[entry.name], entry) != entry.sha256:
+        for entry, array in self.stream():
+            if hashlib.sha256(raw_values(array, entry.dtype).data).hexdigest() != entry.sha256:
                 raise self._corrupt(f"tensor {entry.name}: the values are not those converted")
         for file in self.manifest.files:
             if hashlib.sha256(self.read_file(file.name)).hexdigest() != file.sha256:
@@ -203,6 +210,12 @@ class WeightTable:
             )
         return start, bytes(self._bytes[start:])
 
+    def _let_go(self, entry: TensorEntry) -> None:
+        """Unmap the pages of a tensor; they come back from the file when touched again."""
+        start = entry.stored.start // mmap.PAGESIZE * mmap.PAGESIZE
+        if isinstance(self._map, mmap.mmap):
+            self._map.madvise(mmap.MADV_DONTNEED, start, entry.stored.stop - start)
+
     def _check_layout(self, manifest: Manifest) -> None:
         """Row groups and footer must cover every byte, and the schema must be ours."""
         position = len(MAGIC)
@@ -242,10 +255,6 @@ def raw_values(array: pa.Array, dtype: str) -> np.ndarray:
     row_bytes = STORAGE[dtype].row_bytes
     start = array.offset * row_bytes
     return np.frombuffer(array.buffers()[1], np.uint8)[start : start + len(array) * row_bytes]
-
-
-def _sha256(array: pa.Array, entry: TensorEntry) -> str:
-    return hashlib.sha256(raw_values(array, entry.dtype).data).hexdigest()
 
 
 def _file_key(name: str) -> str:

@@ -13,7 +13,7 @@ from llm_compression.errors import WeightTableError
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights import seal
 from llm_compression.weights.checksum import cross_sum, fingerprint
-from llm_compression.weights.manifest import to_metadata
+from llm_compression.weights.manifest import problems, to_metadata
 from llm_compression.weights.schema import (
     FILE_CHUNK,
     FILE_COLUMN,
@@ -109,7 +109,13 @@ class WeightWriter:
         self._files.append(FileEntry(name, role, len(content), sha, stored))
 
     def finish(self, provenance: Provenance) -> Manifest:
-        """Write the footer, seal it, and return what it says."""
+        """Write the footer, seal it, and return what it says.
+
+        Raises:
+            WeightTableError: a name stands twice, or a quantisation does not fit its tensors.
+        """
+        if contradictions := problems(self._tensors, self._files):
+            raise WeightTableError("; ".join(contradictions))
         print_ = fingerprint(self._spec, self._tensors, self._files)
         manifest = Manifest(
             self._spec, tuple(self._tensors), tuple(self._files), provenance, print_

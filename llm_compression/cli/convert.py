@@ -1,0 +1,61 @@
+"""``convert``: turn a checkpoint into a weight table, verified bit for bit."""
+
+import argparse
+import sys
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments, each by position or as an option."""
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint folder or hub id")
+    parser.add_argument("target", nargs="?", help="file to write, or an existing folder")
+    parser.add_argument("--model", help="the checkpoint, as an option")
+    parser.add_argument("--output", help="the file to write, as an option")
+    parser.add_argument("--dtype", choices=DTYPES, help="stored type; default: the source's own")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    parser.add_argument("--cache-dir", help="the hub's download cache")
+    parser.add_argument(
+        "--offline", action="store_true", help="use only what was downloaded before"
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert and say what was verified."""
+    source = _one(arguments, "checkpoint", "model")
+    output = _one(arguments, "target", "output")
+    from llm_compression.cli.progress import show_progress
+    from llm_compression.conversion.convert import convert
+
+    report = convert(
+        source,
+        output,
+        dtype=arguments.dtype,
+        revision=arguments.revision,
+        cache_dir=arguments.cache_dir,
+        local_files_only=arguments.offline,
+        progress=show_progress(),
+    )
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for dropped in report.dropped:
+        print(f"left out: {dropped}")
+    print(f"fingerprint: {report.fingerprint}")
+    ratio = report.stored_bytes / report.source_bytes
+    print(
+        f"size: {report.stored_bytes / 1e6:.1f} MB, {ratio:.3f} of the checkpoint's "
+        f"{report.source_bytes / 1e6:.1f} MB"
+    )
+    print(
+        f"verified: {report.tensors} tensors, {report.parameters:,} values, reopened from "
+        f"{report.path} and compared with the source bit for bit"
+    )
+    return 0
+
+
+def _one(arguments: argparse.Namespace, position: str, option: str) -> str:
+    given = [v for v in (getattr(arguments, position), getattr(arguments, option)) if v]
+    if len(given) != 1:
+        arguments.usage_error(f"give {position.upper()} once, by position or as --{option}")
+    return str(given[0])

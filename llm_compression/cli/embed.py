@@ -1,0 +1,104 @@
+"""``embed``: texts to embeddings, as a table, JSON lines or Parquet."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from llm_compression.cli.engines import (
+    add_engine_arguments,
+    encode_options,
+    open_engine,
+    vector_table,
+)
+from llm_compression.cli.texts import gather
+from llm_compression.errors import InputError
+
+if TYPE_CHECKING:
+    from llm_compression.engine.arrow_engine import ArrowEngine
+    from llm_compression.memory.vector_table import VectorTable
+    from llm_compression.metrics.quantization import EmbeddingRanges
+
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+FORMATS = ("table", "jsonl", "parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_engine_arguments(parser)
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: lines of stdin")
+    parser.add_argument("--file", help="UTF-8 file with one text a line; - is stdin")
+    parser.add_argument("--output", "-o", help="file to write; default: the screen")
+    parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
+    parser.add_argument("--prompt", help="text put in front of every input")
+    parser.add_argument("--prompt-name", help="one of the model's own prompts")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
+    parser.add_argument("--ranges", metavar="FILE", help="int8 and uint8 ranges to use")
+    parser.add_argument("--save-ranges", metavar="FILE", help="make ranges from these texts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embed and write."""
+    kind = _format(arguments)
+    texts = gather(arguments.texts, arguments.file)
+    table = _embed(arguments, texts)
+    if kind == "parquet":
+        table.write(Path(arguments.output))
+    elif arguments.output:
+        with Path(arguments.output).open("w", encoding="utf-8") as file:
+            _print(table, kind, file)
+    else:
+        _print(table, kind, sys.stdout)
+    if arguments.output:
+        count, width = table.vectors.shape
+        print(f"wrote {arguments.output}: {count} vectors of {width} {table.vectors.dtype}")
+    return 0
+
+
+def _format(arguments: argparse.Namespace) -> str:
+    endings = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    ending = Path(arguments.output or "").suffix
+    kind: str = arguments.format or endings.get(ending, "table")
+    if kind == "parquet" and not arguments.output:
+        raise InputError("Parquet goes to a file; give --output FILE")
+    return kind
+
+
+def _embed(arguments: argparse.Namespace, texts: list[str]) -> "VectorTable":
+    engine = open_engine(arguments)
+    prompt = engine.prompt_texts.choose(arguments.prompt_name, arguments.prompt)
+    ranges = _ranges(engine, arguments, texts, prompt)
+    return vector_table(
+        engine, arguments, texts, prompt, precision=arguments.precision, ranges=ranges
+    )
+
+
+def _ranges(
+    engine: "ArrowEngine", arguments: argparse.Namespace, texts: list[str], prompt: str
+) -> "EmbeddingRanges | None":
+    from llm_compression.metrics.quantization import EmbeddingRanges
+
+    if arguments.precision not in ("int8", "uint8"):
+        return None
+    if arguments.ranges:
+        return EmbeddingRanges.load(arguments.ranges)
+    made = engine.calibrate(texts, **encode_options(arguments), prompt=prompt)
+    if arguments.save_ranges:
+        made.save(arguments.save_ranges)
+    return made
+
+
+def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
+    rows = zip(table.texts, table.vectors, table.token_counts, table.truncated, strict=True)
+    for text, vector, tokens, truncated in rows:
+        if kind == "jsonl":
+            row = {"text": text, "embedding": vector.tolist(), "tokens": tokens}
+            print(json.dumps({**row, "truncated": truncated}, ensure_ascii=False), file=out)
+        else:
+            numbers = " ".join(f"{value:8.4f}" for value in vector[:6].tolist())
+            print(f"{_short(text):<40} {tokens:>5} tokens  [{numbers} ...]", file=out)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,35 @@
+"""From the model's embedding to what is given out: cut, and scaled by the right ranges."""
+
+import numpy as np
+
+from llm_compression.errors import InputError
+from llm_compression.metrics.quantization import EmbeddingRanges
+
+
+def cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
+    """(n, E) -> (n, width); rows that were of unit length are again."""
+    if width == embeddings.shape[1]:
+        return embeddings
+    first = np.ascontiguousarray(embeddings[:, :width])
+    if renormalize:
+        norms = np.linalg.norm(first, axis=1, keepdims=True)
+        first /= np.where(norms == 0, 1, norms)
+    return first
+
+
+def own_ranges(
+    embeddings: np.ndarray, ranges: EmbeddingRanges | None, fingerprint: str
+) -> EmbeddingRanges:
+    """``ranges`` if they are this model's, else those of the embeddings themselves.
+
+    Raises:
+        InputError: the ranges are another model's, or one embedding alone spans none.
+    """
+    if ranges is None:
+        return EmbeddingRanges.of(embeddings, fingerprint)
+    if ranges.model != fingerprint:
+        raise InputError(
+            f"the ranges are of model {ranges.model[:12]}, this is {fingerprint[:12]}; "
+            "calibrate again with this model"
+        )
+    return ranges
