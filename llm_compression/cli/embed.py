@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_arguments(parser)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: lines of stdin")
     parser.add_argument("--file", help="UTF-8 file with one text a line; - is stdin")
-    parser.add_argument("--output", "-o", help="file to write; default: the screen")
+    parser.add_argument("--output", "-o", help="file to write; default, or -: the screen")
     parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
     parser.add_argument("--prompt", help="text put in front of every input")
     parser.add_argument("--prompt-name", help="one of the model's own prompts")
@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     table = _embed(arguments, texts)
     if kind == "parquet":
         table.write(Path(arguments.output))
-    elif arguments.output:
+    elif not _to_screen(arguments):
         with Path(arguments.output).open("w", encoding="utf-8") as file:
             _print(table, kind, file)
     else:
         _print(table, kind, sys.stdout)
-    if arguments.output:
+    if not _to_screen(arguments):
         count, width = table.vectors.shape
         print(f"wrote {arguments.output}: {count} vectors of {width} {table.vectors.dtype}")
     return 0
@@ -60,9 +60,13 @@ def _format(arguments: argparse.Namespace) -> str:
     endings = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
     ending = Path(arguments.output or "").suffix
     kind: str = arguments.format or endings.get(ending, "table")
-    if kind == "parquet" and not arguments.output:
+    if kind == "parquet" and _to_screen(arguments):
         raise InputError("Parquet goes to a file; give --output FILE")
     return kind
+
+
+def _to_screen(arguments: argparse.Namespace) -> bool:
+    return arguments.output in (None, "-")
 
 
 def _embed(arguments: argparse.Namespace, texts: list[str]) -> "VectorTable":

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from importlib import import_module
+from typing import Any
 
 from llm_compression import __version__
 from llm_compression.errors import InputError, LLMCompressionError
@@ -23,22 +24,28 @@ Exit status is 0 on success, 1 on a failure and 2 on bad usage.
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 for a failure, 2 for bad usage."""
-    arguments = _parser().parse_args(argv)
-    warnings.showwarning = _show_warning  # one line each; nobody reads a source line here
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     try:
-        return int(arguments.run(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # one line each; nobody reads a source line here
+            return int(arguments.run(arguments))
     except InputError as error:
         return _fail(error, 2)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (LLMCompressionError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader, `head` say, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: list[str]) -> argparse.Namespace:
+    if argv and argv[0] in COMMANDS:
+        # The command's own parser, as only that lets options stand between positionals.
+        parser = argparse.ArgumentParser(prog=f"llm-compression {argv[0]}")
+        _declare(parser, argv[0])
+        return parser.parse_intermixed_args(argv[1:])
     parser = argparse.ArgumentParser(
         prog="llm-compression",
         description="Turn a Hugging Face checkpoint into one Parquet file, and embed from it.",
@@ -48,12 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = import_module(f"llm_compression.cli.{name}")
-        summary = (module.__doc__ or "").split(": ", 1)[1].splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return parser
+        commands.add_parser(name, help=_summary(name))
+    return parser.parse_args(argv)
+
+
+def _declare(parser: argparse.ArgumentParser, name: str) -> None:
+    module = _module(name)
+    parser.description = f"{_summary(name).capitalize()}."
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run, usage_error=parser.error)
+
+
+def _summary(name: str) -> str:
+    first = str(_module(name).__doc__).splitlines()[0]
+    return first.partition(": ")[2].rstrip(".")
+
+
+def _module(name: str) -> Any:
+    return import_module(f"llm_compression.cli.{name}")
 
 
 def _fail(error: object, status: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from llm_compression.errors import CheckpointNotFoundError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FILE_ENDINGS = (".parquet", ".arrow", ".safetensors", ".bin", ".json")
 _TEXT = ["*.json", "*/config.json", "vocab.txt", "merges.txt"]
 _SAFETENSORS = ["model*.safetensors"]
 _PICKLE = ["pytorch_model*.bin"]
@@ -47,8 +48,10 @@ def resolve(
 
 
 def is_hub_id(name: str | Path) -> bool:
-    """Whether ``name`` has the form of a repository id, ``name`` or ``owner/name``."""
-    return isinstance(name, str) and _HUB_ID.fullmatch(name) is not None
+    """Whether ``name`` has the form of a repository id, ``name`` or ``owner/name``, not a file's."""
+    if not isinstance(name, str) or name.endswith(_FILE_ENDINGS):
+        return False
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def _download(
