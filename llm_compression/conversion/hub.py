@@ -48,7 +48,7 @@ def resolve(
 
 
 def is_hub_id(name: str | Path) -> bool:
-    """Whether ``name`` has the form of a repository id, ``name`` or ``owner/name``, not a file's."""
+    """Whether ``name`` looks like a repository id, ``name`` or ``owner/name``, not a file."""
     if not isinstance(name, str) or name.endswith(_FILE_ENDINGS):
         return False
     return _HUB_ID.fullmatch(name) is not None

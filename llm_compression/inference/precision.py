@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from llm_compression.errors import InputError
+from llm_compression.weights.readonly import writable
 
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -25,4 +26,4 @@ def compute_type(name: str) -> torch.dtype:
 
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tensors in ``dtype``; those that have it already are shared, not copied."""
-    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    return {name: writable(tensor).to(dtype) for name, tensor in tensors.items()}

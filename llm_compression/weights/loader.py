@@ -13,6 +13,7 @@ from llm_compression.errors import TensorNotFoundError, WeightTableError
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor, mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
+from llm_compression.weights.readonly import read_only
 from llm_compression.weights.schema import STORAGE, TensorEntry
 
 _TORCH = {name: getattr(torch, name) for name in STORAGE if name != "int4"}
@@ -27,9 +28,8 @@ class WeightLoader:
 
     A tensor's memory is the Arrow buffer: decoded pages, or with ``mapped=True`` the mapped
     copy, which is made on first use beside the model if it is already there, else in the cache
-    folder. Tensors are inference tensors: outside ``torch.inference_mode`` an operation that
-    would write to one raises ``RuntimeError``. What gets around that, such as ``tensor.numpy()``,
-    writes to memory of this process alone; the files cannot change.
+    folder. Tensors are read-only: an operation that would write to one raises ``RuntimeError``
+    (see `ReadOnlyTensor`), and the mapping is private, so the file cannot change at all.
 
     Args:
         path: the Parquet file.
@@ -127,9 +127,8 @@ class WeightLoader:
         missing = [name for name in names if name not in copy.tensors]
         if missing:
             raise TensorNotFoundError(f"{self.table.path} has no tensor {missing[0]!r}")
-        with torch.inference_mode():
-            whole = {dtype: _whole(copy, dtype) for dtype in copy.dtypes}
-            return {name: _placed(whole, copy.tensors[name]) for name in names}
+        whole = {dtype: _whole(copy, dtype) for dtype in copy.dtypes}
+        return {name: read_only(_placed(whole, copy.tensors[name])) for name in names}
 
     def _scaled(self, entry: TensorEntry, values: torch.Tensor) -> torch.Tensor:
         quantization = entry.quantization
@@ -169,8 +168,7 @@ def _view(array: pa.Array, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     # frombuffer keeps `memory` alive, and through this attribute Arrow's buffer; torch warns
     # when it is given the read-only buffer itself.
     memory.owner = buffer  # type: ignore[attr-defined]
-    with torch.inference_mode():
-        return _shaped(torch.frombuffer(memory, dtype=torch.uint8), dtype, shape)
+    return read_only(_shaped(torch.frombuffer(memory, dtype=torch.uint8), dtype, shape))
 
 
 def _shaped(raw: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:

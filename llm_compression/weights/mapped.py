@@ -203,7 +203,7 @@ def _seal(path: Path) -> None:
 
 def _map(path: Path) -> mmap.mmap:
     with open(path, "rb") as file:
-        # Private and writable: torch takes no read-only memory. A write, which inference tensors
+        # Private and writable: torch takes no read-only memory. A write, which read-only tensors
         # refuse, would stay within this process.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
