@@ -19,7 +19,7 @@ def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
     """Checksum of ``file[start:stop]`` (uint8), as in `docs/format.md`.
 
     The bytes are a matrix of 64-bit words, 1,021 a row; SHA-256 runs over the sums of its rows
-    and columns only. A change within 8 KiB, or of three words anywhere, always alters a sum;
+    and columns only. A change within 8,168 bytes, or of three words, always alters a sum;
     others pass only where changed words form rectangles of the matrix and cancel in each row and
     column. CRC-32 or SHA-256 over all bytes would take longer than decoding them.
     """
