@@ -1,1 +1,89 @@
-"""What the tests' other processes do; module-level functions, so that a process can be told."""
+"""What the tests' other processes do: module-level functions, so that they can be named to them."""
+
+import os
+import resource
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from llm_compression.conversion.convert import convert
+from llm_compression.errors import LLMCompressionError
+from llm_compression.weights.atomic import atomic_write
+from llm_compression.weights.loader import WeightLoader, mapped_path
+
+
+def wait_until(moment: float) -> None:
+    """Start together: `time.monotonic` is one clock for all processes of a machine."""
+    while time.monotonic() < moment:
+        pass
+
+
+def convert_when_told(start: Connection, source: Path, target: Path) -> None:
+    """Say that all is ready and convert at once."""
+    start.send("ready")
+    convert(source, target)
+
+
+def convert_at(moment: float, source: Path, target: Path) -> str:
+    """The fingerprint, or the kind of error."""
+    wait_until(moment)
+    try:
+        return convert(source, target).fingerprint
+    except LLMCompressionError as error:
+        return type(error).__name__
+
+
+def convert_bytes(source: Path, target: Path) -> bytes:
+    """The weight table's content."""
+    return convert(source, target).path.read_bytes()
+
+
+def convert_on_a_small_disk(source: Path, target: Path, limit: int) -> str:
+    """The error of a conversion that may write ``limit`` bytes to a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        convert(source, target)
+    except LLMCompressionError as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def write_and_hang(path: Path, ready: Connection) -> None:
+    """Write half of a file and wait to be killed."""
+    with atomic_write(path) as draft:
+        draft.path.write_bytes(b"half of it" * 1000)
+        ready.send("half")
+        time.sleep(600)
+
+
+def open_mapped_at(moment: float, path: Path, cache: Path) -> tuple[bool, Path]:
+    """Open the mapped copy, verify it, and say where it lies."""
+    os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
+    wait_until(moment)
+    loader = WeightLoader(path, mapped=True)
+    loader.verify()
+    return loader.is_mapped, mapped_path(loader.table)
+
+
+def touch_mapped(path: Path, cache: Path, touched: Connection) -> None:
+    """Read every mapped value, then hold the mapping until told to go."""
+    os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
+    loader = WeightLoader(path, mapped=True)
+    tensors = loader.load_weights()
+    touched.send(sum(float(tensor.float().sum()) for tensor in tensors.values()))
+    touched.recv()
+    touched.send(page_counts(mapped_path(loader.table)))
+    touched.recv()
+
+
+def page_counts(path: Path) -> dict[str, int]:
+    """What the kernel says of this process's mappings of ``path``, bytes by kind."""
+    counts: dict[str, int] = {}
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        key, *values = line.split()
+        if "-" in key and not key.endswith(":"):
+            inside = line.endswith(f" {path}")
+        elif inside and len(values) == 2 and values[1] == "kB":
+            counts[key[:-1]] = counts.get(key[:-1], 0) + int(values[0]) * 1024
+    return counts

@@ -1,0 +1,168 @@
+"""A file appears whole or not at all, and two writers of one target never mix."""
+
+import errno
+import os
+import threading
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import work
+
+from llm_compression.errors import TargetBusyError
+from llm_compression.weights.atomic import atomic_write
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "model.parquet"
+
+
+def listing(target: Path) -> dict[str, bytes]:
+    """Every file beside the target, hidden ones too."""
+    return {path.name: path.read_bytes() for path in target.parent.iterdir()}
+
+
+def write(target: Path, content: bytes, *, wait: bool = False) -> None:
+    with atomic_write(target, wait=wait) as draft:
+        draft.path.write_bytes(content)
+
+
+def fail_halfway(target: Path, error: type[BaseException]) -> None:
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"half")
+        raise error
+
+
+def test_the_target_appears_at_the_end(target: Path):
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"new")
+        assert not target.exists()
+        assert draft.path.parent == target.parent
+    assert listing(target) == {target.name: b"new"}
+
+
+def test_an_old_target_stays_until_the_new_one_is_whole(target: Path):
+    target.write_bytes(b"old and longer")
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"new")
+        assert target.read_bytes() == b"old and longer"
+    assert listing(target) == {target.name: b"new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_target_and_no_litter(target: Path, error: type[BaseException]):
+    target.write_bytes(b"old")
+    with pytest.raises(error):
+        fail_halfway(target, error)
+    assert listing(target) == {target.name: b"old"}
+    write(target, b"next")
+    assert listing(target) == {target.name: b"next"}
+
+
+def test_a_draft_may_be_given_up(target: Path):
+    target.write_bytes(b"old")
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"new")
+        draft.keep = False
+    assert listing(target) == {target.name: b"old"}
+
+
+def test_a_second_writer_is_refused(target: Path):
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"first")
+        with pytest.raises(TargetBusyError, match=r"model\.parquet is being written .*wait for it"):
+            write(target, b"second")
+        assert draft.path.read_bytes() == b"first"
+    assert listing(target) == {target.name: b"first"}
+
+
+def test_writers_of_other_targets_are_not_hindered(target: Path):
+    other = target.with_name("other.parquet")
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"one")
+        write(other, b"two")
+    assert listing(target) == {target.name: b"one", other.name: b"two"}
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_a_waiting_writer_comes_after(target: Path, first_fails: bool):
+    waiting = threading.Thread(target=write, args=(target, b"second"), kwargs={"wait": True})
+    with suppress(ValueError), atomic_write(target) as draft:
+        waiting.start()
+        draft.path.write_bytes(b"first")
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        if first_fails:
+            raise ValueError
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert listing(target) == {target.name: b"second"}
+
+
+def test_many_waiting_writers_take_turns(target: Path):
+    contents = [bytes([i]) * 50_000 for i in range(12)]
+    writers = [
+        threading.Thread(target=write, args=(target, content), kwargs={"wait": True})
+        for content in contents
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(30)
+    (found,) = listing(target).values()
+    assert found in contents
+
+
+def test_what_a_killed_writer_left_is_taken_over(target: Path, processes: ForkServerContext):
+    target.write_bytes(b"old")
+    here, there = processes.Pipe()
+    process = processes.Process(target=work.write_and_hang, args=(target, there))
+    process.start()
+    assert here.recv() == "half"
+    with pytest.raises(TargetBusyError):
+        write(target, b"too early")
+    process.kill()
+    process.join()
+    assert len(listing(target)) == 2
+    assert target.read_bytes() == b"old"
+    with atomic_write(target) as draft:
+        assert draft.path.read_bytes() == b""
+        draft.path.write_bytes(b"new")
+    assert listing(target) == {target.name: b"new"}
+
+
+def test_the_content_is_on_disk_before_the_name(target: Path, monkeypatch: pytest.MonkeyPatch):
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink()}")
+        fsync(descriptor)
+
+    def renamed(source: Path, destination: Path) -> Path:
+        steps.append(f"rename to {destination}")
+        return replace(source, destination)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with atomic_write(target) as draft:
+        draft.path.write_bytes(b"new")
+    assert steps == [f"sync {draft.path}", f"rename to {target}", f"sync {target.parent}"]
+
+
+def test_a_disk_that_fills_at_the_last_moment(target: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(target, b"new")
+    assert listing(target) == {target.name: b"old"}
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "nowhere" / "model.parquet", b"new")
