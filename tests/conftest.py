@@ -102,7 +102,16 @@ def write_checkpoint(
         torch.nn.init.normal_(parameter, std=0.25)
     model.eval().save_pretrained(folder)
     tiny_tokenizer().save(str(folder / "tokenizer.json"))
-    write_json(folder / "tokenizer_config.json", {"pad_token": "[PAD]", "model_max_length": 40})
+    write_json(
+        folder / "tokenizer_config.json",
+        # The plain class: those named after a family rebuild the tokenizer as their own kind.
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": "[PAD]",
+            "model_max_length": 40,
+            "model_input_names": ["input_ids", "attention_mask"],
+        },
+    )
     if pooling is not None:
         write_modules(folder, pooling, normalize=normalize, prompts=prompts)
         write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length})

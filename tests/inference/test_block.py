@@ -1,0 +1,94 @@
+"""The block against torch's own encoder layer, which shares no code with it."""
+
+import pytest
+import torch
+from torch import nn
+
+from llm_compression.errors import BindError, InputError
+from llm_compression.inference.activation import ACTIVATIONS
+from llm_compression.inference.bind import bind_core, check_tensors
+from llm_compression.inference.precision import compute_type
+from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
+
+HIDDEN, HEADS, INNER, LAYERS = 24, 3, 40, 2
+SOURCES = {
+    "attn.o": "self_attn.out_proj",
+    "attn_norm": "norm1",
+    "mlp.up": "linear1",
+    "mlp.down": "linear2",
+    "mlp_norm": "norm2",
+}
+
+
+def reference(placement: NormPlacement) -> nn.TransformerEncoder:
+    torch.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(
+        HIDDEN, HEADS, INNER, dropout=0.0, activation="gelu", layer_norm_eps=1e-6,
+        batch_first=True, norm_first=placement is NormPlacement.PRE,
+    )  # fmt: skip
+    stack = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False).eval()
+    for parameter in stack.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return stack
+
+
+def tensors(stack: nn.TransformerEncoder) -> dict[str, torch.Tensor]:
+    found = {}
+    for i, layer in enumerate(stack.layers):
+        state = layer.state_dict()
+        for part in ("weight", "bias"):
+            q, k, v = state[f"self_attn.in_proj_{part}"].chunk(3)
+            found |= {f"text.block.{i:02d}.attn.{n}.{part}": t for n, t in zip("qkv", (q, k, v))}  # noqa: B905
+            for ours, theirs in SOURCES.items():
+                found[f"text.block.{i:02d}.{ours}.{part}"] = state[f"{theirs}.{part}"]
+    return found
+
+
+def spec(placement: NormPlacement) -> BlockSpec:
+    return BlockSpec(HIDDEN, HEADS, INNER, placement, 1e-6, Activation.GELU)
+
+
+@pytest.mark.parametrize("placement", NormPlacement)
+@pytest.mark.parametrize("padded", [False, True])
+def test_core_equals_torch(placement: NormPlacement, padded: bool) -> None:
+    stack = reference(placement)
+    core = bind_core(tensors(stack), spec(placement), LAYERS)
+    x = torch.randn(4, 7, HIDDEN)
+    mask = torch.arange(7) < torch.tensor([7, 3, 1, 5])[:, None] if padded else None
+    with torch.no_grad():
+        wanted = stack(x, src_key_padding_mask=None if mask is None else ~mask)
+        got = core(x, mask)
+    real = slice(None) if mask is None else mask
+    torch.testing.assert_close(got[real], wanted[real], atol=2e-6, rtol=1e-5)
+
+
+def test_taps_are_named_and_the_last_is_the_output() -> None:
+    placement = NormPlacement.POST
+    core = bind_core(tensors(reference(placement)), spec(placement), LAYERS)
+    taps: dict[str, torch.Tensor] = {}
+    out = core(torch.randn(1, 3, HIDDEN), None, taps)
+    assert list(taps) == ["block.00.attn", "block.00.mlp", "block.01.attn", "block.01.mlp"]
+    assert taps["block.01.mlp"] is out
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_activation_equals_transformers(activation: Activation) -> None:
+    from transformers.activations import ACT2FN
+
+    x = torch.linspace(-12, 12, 4001)
+    wanted = ACT2FN[activation.value](x)
+    torch.testing.assert_close(ACTIVATIONS[activation](x), wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_binding_lists_every_problem() -> None:
+    given = {"a": torch.zeros(2), "b": torch.zeros(3), "x": torch.zeros(1)}
+    with pytest.raises(BindError) as caught:
+        check_tensors(given, {"a": (2,), "b": (4,), "c": (1,)})
+    for part in ("missing: c", "unexpected: x", "misshapen: b is [3], the spec asks for [4]"):
+        assert part in str(caught.value)
+    assert " a" not in str(caught.value).replace("asks", "")
+
+
+def test_unknown_compute_dtype_is_refused() -> None:
+    with pytest.raises(InputError, match="one of float32, bfloat16"):
+        compute_type("float16")

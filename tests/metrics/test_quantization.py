@@ -1,0 +1,57 @@
+"""Embeddings in fewer bits, against sentence-transformers' own function."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm_compression.errors import InputError
+from llm_compression.metrics.quantization import EmbeddingRanges, quantize
+
+RNG = np.random.default_rng(0)
+EMBEDDINGS = RNG.normal(size=(300, 20)).astype(np.float32)
+RANGES = EmbeddingRanges.of(EMBEDDINGS[:200], "model")
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_equals_sentence_transformers(precision: str) -> None:
+    from sentence_transformers.util.quantization import quantize_embeddings
+
+    both = np.stack([RANGES.low, RANGES.high])
+    wanted = quantize_embeddings(EMBEDDINGS, precision=precision, ranges=both)  # type: ignore[arg-type]
+    got = quantize(EMBEDDINGS, precision, RANGES)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_values_beyond_the_ranges_are_clipped() -> None:
+    beyond = np.stack([RANGES.low - 5, RANGES.high + 5])
+    assert set(np.unique(quantize(beyond, "uint8", RANGES)).tolist()) == {0, 255}
+    assert set(np.unique(quantize(beyond, "int8", RANGES)).tolist()) == {-128, 127}
+
+
+def test_ranges_survive_a_file(tmp_path: Path) -> None:
+    RANGES.save(tmp_path / "ranges.json")
+    read = EmbeddingRanges.load(tmp_path / "ranges.json")
+    np.testing.assert_array_equal(read.low, RANGES.low)
+    np.testing.assert_array_equal(read.high, RANGES.high)
+    assert read.model == "model"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model":"m","low":[1],"high":[0]}'])
+def test_a_file_without_ranges_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ranges.json").write_text(content)
+    with pytest.raises(InputError, match=r"ranges\.json does not hold"):
+        EmbeddingRanges.load(tmp_path / "ranges.json")
+
+
+def test_one_embedding_spans_no_range() -> None:
+    with pytest.raises(InputError, match="at least two"):
+        EmbeddingRanges.of(EMBEDDINGS[:1], "model")
+
+
+def test_ranges_of_another_width_and_unknown_precisions_are_refused() -> None:
+    with pytest.raises(InputError, match="width 20 for embeddings of width 8"):
+        quantize(EMBEDDINGS[:, :8], "int8", RANGES)
+    with pytest.raises(InputError, match="one of float32, int8"):
+        quantize(EMBEDDINGS, "int4", RANGES)
