@@ -5,7 +5,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from weight_tables import Content, every_dtype
+
+from tests.weights.weight_tables import Content, every_dtype
 
 
 @pytest.fixture(scope="session")
@@ -29,5 +30,5 @@ def processes() -> ForkServerContext:
     They inherit no thread, no mapping and no environment of a test: hand over what they need.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["llm_compression.conversion.convert", "work"])
+    context.set_forkserver_preload(["tests.weights.work"])
     return context

@@ -8,10 +8,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-import work
 
 from llm_compression.errors import TargetBusyError
 from llm_compression.weights.atomic import atomic_write
+from tests.weights import work
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weight_tables import Content, expected_bytes, tensor_bytes
 
 from llm_compression.errors import CorruptWeightTableError
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import ByteRange
+from tests.weights.weight_tables import Content, expected_bytes, tensor_bytes
 
 SECTOR = 4096
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from weight_tables import Content, Stored, of_values, unpacked_int4
 
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.schema import Quantization
+from tests.weights.weight_tables import Content, Stored, of_values, unpacked_int4
 
 
 def dequantized(content: Content, name: str) -> np.ndarray:

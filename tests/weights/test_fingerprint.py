@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from weight_tables import PROVENANCE, Content, Stored
 
 from llm_compression.conversion.convert import convert
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import Dropped, FileRole, SourceFile
+from tests.weights.weight_tables import PROVENANCE, Content, Stored
 
 
 def print_of(content: Content, folder: Path) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from weight_tables import Content, Stored, expected_bytes, of_values, tensor_bytes
 
 from llm_compression.errors import TensorNotFoundError, WeightTableError
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import STORAGE
 from llm_compression.weights.writer import PAGE_BYTES, WeightWriter
+from tests.weights.weight_tables import Content, Stored, expected_bytes, of_values, tensor_bytes
 
 TORCH_DTYPE = {"int4": torch.int8}
 

@@ -10,11 +10,11 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-import work
 
 from llm_compression.conversion.convert import convert
 from llm_compression.errors import ConversionError, TargetBusyError
 from llm_compression.weights.reader import WeightTable
+from tests.weights import work
 
 SHORT, FULL = 10, 100
 

@@ -6,10 +6,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-import work
-from weight_tables import every_dtype
 
 from llm_compression.conversion.convert import convert
+from tests.weights import work
+from tests.weights.weight_tables import every_dtype
 
 
 def test_two_writes_of_one_content(tmp_path: Path):
