@@ -1,0 +1,101 @@
+"""Opening and saving: files, folders, checkpoints, and what is converted once."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm_compression import ArrowEngine
+from llm_compression.errors import CheckpointNotFoundError, NotAWeightTableError
+from tests.conftest import CheckpointFactory
+
+
+def no_network(*_: object, **__: object) -> None:
+    raise AssertionError("a local path must not touch the network")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_checkpoint_folder_converts_once(
+    make_checkpoint: CheckpointFactory, empty_cache: Path
+) -> None:
+    checkpoint = make_checkpoint()
+    first = ArrowEngine.from_pretrained(checkpoint)
+    stamp = first.path.stat().st_mtime_ns
+    assert first.path.is_relative_to(empty_cache)
+    assert ArrowEngine.from_pretrained(str(checkpoint)).path.stat().st_mtime_ns == stamp
+    assert sorted(path.name for path in checkpoint.iterdir()) == sorted(
+        ["1_Pooling", "config.json", "model.safetensors", "modules.json",
+         "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json"]
+    )  # fmt: skip
+
+
+def test_a_changed_checkpoint_converts_again(
+    make_checkpoint: CheckpointFactory, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint()
+    before = ArrowEngine.from_pretrained(checkpoint)
+    other = make_checkpoint(seed=5) / "model.safetensors"
+    (checkpoint / "model.safetensors").write_bytes(other.read_bytes())
+    after = ArrowEngine.from_pretrained(checkpoint)
+    assert after.fingerprint != before.fingerprint
+    assert not before.path.exists(), "the stale conversion is dropped"
+
+
+@pytest.mark.usefixtures("offline")
+def test_save_and_open_again(tiny_table: Path, tmp_path: Path) -> None:
+    engine = ArrowEngine(tiny_table)
+    saved = engine.save_pretrained(tmp_path / "saved")
+    assert saved.read_bytes() == tiny_table.read_bytes()
+    again = ArrowEngine.from_pretrained(tmp_path / "saved", truncation="ok")
+    assert again.fingerprint == engine.fingerprint
+    np.testing.assert_array_equal(again.encode("the cat"), engine.encode("the cat"))
+    assert ArrowEngine(tmp_path / "saved").save_pretrained(tmp_path / "saved") == saved
+
+
+def test_mapped_and_decoded_weights_agree(tiny_table: Path) -> None:
+    texts = ["the cat", "a dog runs"]
+    mapped, decoded = (ArrowEngine(tiny_table, mapped=mapped) for mapped in (True, False))
+    np.testing.assert_array_equal(mapped.encode(texts), decoded.encode(texts))
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", ["./absent", "/absent/folder", "absent.parquet", "a/b/c"])
+def test_an_absent_path_is_no_hub_id(name: str) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="hub id"):
+        ArrowEngine.from_pretrained(name)
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello, this is not a model at all")
+    with pytest.raises(NotAWeightTableError, match=r"notes\.txt"):
+        ArrowEngine.from_pretrained(tmp_path / "notes.txt")
+
+
+def test_encoding_never_changes_the_weights(tiny_table: Path) -> None:
+    engine = ArrowEngine(tiny_table)
+    before = engine.encode(["the cat sits", "a dog"])
+    engine.encode(["a dog runs"] * 50, precision="ubinary")
+    engine.taps(["red"])
+    np.testing.assert_array_equal(engine.encode(["the cat sits", "a dog"]), before)
+
+
+def test_prompts_stand_in_front(make_checkpoint: CheckpointFactory) -> None:
+    prompts = {"query": "query : ", "passage": "passage : "}
+    engine = ArrowEngine.from_pretrained(make_checkpoint(prompts=prompts))
+    assert engine.prompts == prompts
+    wanted = engine.encode(["query : red", "passage : red", "red"])
+    np.testing.assert_allclose(engine.encode_query("red"), wanted[0], atol=1e-6)
+    np.testing.assert_allclose(engine.encode_document("red"), wanted[1], atol=1e-6)
+    np.testing.assert_allclose(engine.encode("red"), wanted[2], atol=1e-6)
+    np.testing.assert_allclose(engine.encode("red", prompt_name="query"), wanted[0], atol=1e-6)
+    np.testing.assert_allclose(engine.encode_query("red", prompt=""), wanted[2], atol=1e-6)
+    np.testing.assert_allclose(
+        engine.encode_document("red", prompt_name="query"), wanted[0], atol=1e-6
+    )
