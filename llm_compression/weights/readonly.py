@@ -20,7 +20,9 @@ class ReadOnlyTensor(torch.Tensor):
     """Any operation that would write to it, or to a view of it, raises ``RuntimeError`` first.
 
     A view or numpy array that shares its memory is read-only too; any other result is an
-    ordinary tensor. ``tensor.clone()`` gives a copy to write to.
+    ordinary tensor. ``tensor.clone()`` gives a copy to write to. What goes around torch's
+    operations and numpy (dlpack, raw storage, casting the class away) is not seen here; the
+    memory is private to the process in any case.
     """
 
     @classmethod
@@ -64,7 +66,8 @@ def _written(
 ) -> list[Any]:
     """The arguments that ``func`` writes to."""
     first = [*args, *kwargs.values()][:1]
-    in_place = _IN_PLACE.fullmatch(getattr(func, "__name__", "")) or _asked(func, args, kwargs)
+    name = getattr(func, "__name__", "").partition(".")[0]  # an overload is zero_.default
+    in_place = _IN_PLACE.fullmatch(name) or _asked(func, args, kwargs)
     return [kwargs.get("out"), *(first if in_place else [])]
 
 
