@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from llm_compression.version import __version__
+
 if TYPE_CHECKING:
     from llm_compression.conversion.convert import convert as convert
     from llm_compression.conversion.export import export as export
@@ -10,8 +12,6 @@ if TYPE_CHECKING:
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
     from llm_compression.weights.loader import WeightLoader as WeightLoader
-
-__version__ = "0.1.0"
 
 # Public names load on first use (PEP 562): importing the package loads neither torch nor pyarrow.
 _PUBLIC = {

@@ -7,8 +7,8 @@ import warnings
 from importlib import import_module
 from typing import Any
 
-from llm_compression import __version__
 from llm_compression.errors import InputError, LLMCompressionError
+from llm_compression.version import __version__
 
 COMMANDS = ("convert", "inspect", "verify", "validate", "map", "embed", "search", "export")
 _EXAMPLES = """\

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llm_compression import __version__
 from llm_compression.conversion.families import Blueprint, read_blueprint
 from llm_compression.conversion.hub import Source, resolve
 from llm_compression.conversion.source import dtype_name
 from llm_compression.errors import CheckpointError, ConversionError
+from llm_compression.version import __version__
 from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import STORAGE, Manifest, Provenance
