@@ -41,6 +41,8 @@ class BlockSpec:
         for field in ("hidden_size", "num_heads", "intermediate_size"):
             if getattr(self, field) < 1:
                 raise SpecError(f"block.{field} is {getattr(self, field)}; it must be at least 1")
+        if not 0 <= self.norm_eps < 1:
+            raise SpecError(f"block.norm_eps is {self.norm_eps}; it must be in [0, 1)")
         if self.hidden_size % self.num_heads:
             raise SpecError(
                 f"block.hidden_size {self.hidden_size} is not a multiple of "

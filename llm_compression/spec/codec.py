@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -88,7 +89,13 @@ def _exact(kind: type) -> Decoder:
 def _number(plain: Any) -> float:
     if type(plain) not in (int, float):
         raise SpecError(f"is {plain!r}, expected a number")
-    return float(plain)
+    try:
+        value = float(plain)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):  # json.loads takes NaN and Infinity, which are not JSON
+        raise SpecError(f"is {plain!r}, expected a finite number")
+    return value
 
 
 def _enum(kind: type[Enum]) -> Decoder:

@@ -75,6 +75,11 @@ class ModelSpec:
     embedding: EmbeddingSpec
 
     def __post_init__(self) -> None:
+        if not 0 <= self.tokenizer.pad_token_id < self.text.vocab_size:
+            raise SpecError(
+                f"tokenizer.pad_token_id {self.tokenizer.pad_token_id} is outside the vocabulary "
+                f"of {self.text.vocab_size} tokens"
+            )
         if not 1 <= self.embedding.max_seq_length <= self.text.max_tokens:
             raise SpecError(
                 f"embedding.max_seq_length {self.embedding.max_seq_length} is outside "

@@ -27,6 +27,8 @@ class TextSpec:
         for field in ("vocab_size", "max_position_embeddings", "num_layers"):
             if getattr(self, field) < 1:
                 raise SpecError(f"text.{field} is {getattr(self, field)}; it must be at least 1")
+        if self.type_vocab_size < 0:
+            raise SpecError(f"text.type_vocab_size is {self.type_vocab_size}; 0 means no table")
         if not 0 <= self.position_offset < self.max_position_embeddings:
             raise SpecError(
                 f"text.position_offset {self.position_offset} leaves no position of "
