@@ -28,6 +28,15 @@ def test_family(model_type: str, make_checkpoint: CheckpointFactory, tmp_path: P
     check(make_checkpoint(model_type, **pad), tmp_path)
 
 
+def test_roberta_positions_skip_a_padding_token_in_the_text(
+    make_checkpoint: CheckpointFactory, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint("roberta", pad_token_id=1, max_position_embeddings=40)
+    table = convert(checkpoint, tmp_path / "model.parquet").path
+    report = validate(table, checkpoint, texts=["the [UNK] cat", "red [PAD] blue ."])
+    assert report.passed, report.to_table()
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_pooling(

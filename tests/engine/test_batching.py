@@ -1,0 +1,31 @@
+"""Batches are sorted by length, and every text is in exactly one."""
+
+import pytest
+
+from llm_compression.engine.batching import batches, with_progress
+from llm_compression.errors import InputError
+from llm_compression.multimodal.tokenizer import Tokens
+
+
+def tokens(*lengths: int) -> list[Tokens]:
+    return [Tokens([1] * length, length) for length in lengths]
+
+
+def test_like_lengths_run_together_longest_first() -> None:
+    assert batches(tokens(3, 9, 4, 9, 1), 2) == [[1, 3], [2, 0], [4]]
+
+
+def test_no_texts_make_no_batches() -> None:
+    assert batches([], 8) == []
+
+
+def test_a_text_without_tokens_has_no_embedding() -> None:
+    with pytest.raises(InputError, match="input 1 gives no tokens"):
+        batches(tokens(2, 0), 8)
+
+
+def test_progress_counts_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(with_progress([[1, 2], [3]], 3, "text", show=True)) == [[1, 2], [3]]
+    assert "3/3" in capsys.readouterr().err
+    assert list(with_progress([[1]], 1, "text", show=False)) == [[1]]
+    assert capsys.readouterr().err == ""
