@@ -74,10 +74,10 @@ class Content:
         """A copy in which one attached file is another."""
         return replace(self, files={**self.files, name: (role, content)})
 
-    def write(self, path: Path) -> Manifest:
-        """The weight table of this content at ``path``."""
-        dtypes = sorted({stored.dtype for stored in self.tensors.values()})
-        with WeightWriter(path, self.spec, dtypes) as writer:
+    def write(self, path: Path, dtypes: list[str] | None = None) -> Manifest:
+        """The weight table of this content at ``path``; ``dtypes`` None are those it needs."""
+        needed = sorted({stored.dtype for stored in self.tensors.values()})
+        with WeightWriter(path, self.spec, dtypes or needed) as writer:
             for name, stored in self.tensors.items():
                 writer.add_tensor(
                     name,
