@@ -197,7 +197,7 @@ def test_poolings(config: dict[str, object], named: str, bert: Path, target: Pat
     refuse(bert, target, str(bert / "1_Pooling" / "config.json"), named)
 
 
-@pytest.mark.parametrize("place", ["../other", "/{parent}/other", "1_Pooling/../../other"])
+@pytest.mark.parametrize("place", ["../other", "{parent}/other", "1_Pooling/../../other"])
 @pytest.mark.parametrize("row", [0, 1])
 def test_modules_outside_the_folder(place: str, row: int, bert: Path, target: Path):
     """Their files would be carried along, and `export` would write them outside its folder."""
