@@ -1,0 +1,1 @@
+"""Benchmarks: what the package promises, measured beside what people use today, in one run."""

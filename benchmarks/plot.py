@@ -1,0 +1,123 @@
+"""`python -m benchmarks.plot`: a stored run as one picture beside its file."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.results import STANDARD, Json, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_OURS, _OTHER = "#0b7285", "#ced4da"
+_INK, _QUIET = "#212529", "#868e96"
+_OUR_NAMES = ("llm_compression", "import llm_compression", "WeightLoader", "weight table")
+_BAR, _GAP = 0.8, 0.55  # of one bar's slot; slots between the groups of a panel
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The bars of one section: its rows in some of its columns, in units of ``scale``."""
+
+    section: str
+    columns: tuple[str, ...]
+    title: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar at height ``place``, with the quartiles of what it shows."""
+
+    place: float
+    label: str
+    colour: str
+    value: float
+    low: float
+    high: float
+
+
+PANELS = (
+    Panel("size", ("safetensors", "safetensors.zst", "weight table"), "Size on disk, MB", 1e-6),
+    Panel("load", ("all cores",), "Decode all tensors, ms"),
+    Panel("mapped", ("open every tensor",), "Open all tensors mapped, ms"),
+    Panel("mapped", ("open and sum every value",), "Open mapped, read all, ms"),
+    Panel("cold_start", ("process",), "Start, embed one sentence, exit, s"),
+    Panel("cold_start", ("peak memory",), "Peak memory of that process, MiB"),
+    Panel("embed", ("sentences",), "Sentences/s (longer is better)"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw a results file beside itself."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
+    parser.add_argument("--results", type=Path, default=STANDARD)
+    results: Path = parser.parse_args(arguments).results
+    draw(read(results), results.with_suffix(".png"))
+
+
+def draw(stored: Json, path: Path) -> None:
+    """Sizes beside loading; below them cold start beside its memory; throughput last."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=[10, 7, 2.5])
+    loading = grid[0, 1].subgridspec(3, 1, height_ratios=[4, 3, 3])
+    places = [grid[0, 0], loading[0], loading[1], loading[2], grid[1, 0], grid[1, 1], grid[2, 0]]
+    for panel, place in zip(PANELS, places, strict=True):
+        _draw(figure.add_subplot(place), panel, list(_bars(stored, panel)))
+    figure.suptitle(_heading(stored), x=0.01, ha="left", color=_QUIET, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _bars(stored: Json, panel: Panel) -> Iterator[Bar]:
+    section = next(s for s in stored["sections"] if s["name"] == panel.section)
+    place = 0.0
+    for row in section["rows"]:
+        for column in (c for c in panel.columns if c in row["figures"]):
+            grouped = len(panel.columns) > 1
+            cell = row["figures"][column]
+            value, low, high = (cell[key] * panel.scale for key in ("median", "low", "high"))
+            label = f"{row['name']}, {column}" if grouped else row["name"]
+            colour = _colour(column if grouped else row["name"])
+            yield Bar(place, label, colour, value, low, high)
+            place += 1
+        place += _GAP if len(panel.columns) > 1 else 0
+
+
+def _colour(name: str) -> str:
+    return _OURS if name.startswith(_OUR_NAMES) else _OTHER
+
+
+def _draw(axes: "Axes", panel: Panel, bars: Sequence[Bar]) -> None:
+    places, values = [bar.place for bar in bars], [bar.value for bar in bars]
+    axes.barh(places, values, _BAR, color=[bar.colour for bar in bars])
+    axes.set_yticks(places, [bar.label for bar in bars])
+    axes.set_title(panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
+    axes.set_xlim(0, max(bar.high for bar in bars) * 1.2)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.xaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
+    for bar in bars:
+        axes.plot([bar.low, bar.high], [bar.place] * 2, color=_INK, linewidth=1)
+        axes.text(bar.high, bar.place, f"  {_short(bar.value)}", va="center")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _heading(stored: Json) -> str:
+    machine = stored["machine"]
+    return (
+        f"{stored['run']['model']} on {machine['cores']} cores of {machine['cpu']}, "
+        f"torch {machine['libraries']['torch']}, commit {(machine['commit'] or 'unknown')[:12]}. "
+        "Shorter bars are better; lines are quartiles."
+    )
+
+
+if __name__ == "__main__":
+    main()

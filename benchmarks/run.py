@@ -1,0 +1,74 @@
+"""`python -m benchmarks.run`: measure a model, print the tables, store the results."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import cold_start, embed, load, size
+from benchmarks.case import MINILM, Case
+from benchmarks.machine import describe, float32_floor
+from benchmarks.results import FOLDER, STANDARD, Json, Section, figure_json, to_json, write
+from benchmarks.tables import sections_markdown
+from llm_compression import convert
+
+BENCHMARKS: dict[str, Callable[[Case], list[Section]]] = {
+    "size": size.measure,
+    "load": load.measure,
+    "cold_start": cold_start.measure,
+    "embed": embed.measure,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmarks that the arguments name and store one results file."""
+    chosen = options(arguments)
+    started = time.time()
+    machine: Json = describe()
+    machine["float32_at_start"] = figure_json(float32_floor())
+    with _case(chosen.model, quick=chosen.quick) as case:
+        sections = [to_json(s) for name in _names(chosen) for s in BENCHMARKS[name](case)]
+    machine["float32_at_end"] = figure_json(float32_floor())
+    run = {"model": chosen.model.name, "quick": chosen.quick, "only": chosen.only}
+    run["minutes"] = round((time.time() - started) / 60, 1)
+    stored = write(chosen.output or output(chosen), machine, run, sections)
+    print(sections_markdown(stored))
+
+
+def options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command's arguments, parsed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under two minutes")
+    parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark instead of all")
+    parser.add_argument("--model", type=Path, default=MINILM, help="the checkpoint's folder")
+    parser.add_argument("--output", type=Path, help="results file")
+    return parser.parse_args(arguments)
+
+
+def output(chosen: argparse.Namespace) -> Path:
+    """The standard file for a whole run of the standard model; a part never replaces it."""
+    parts = [chosen.only or "", "quick" if chosen.quick else ""]
+    suffix = "".join(f".{part}" for part in parts if part)
+    name = STANDARD.stem if chosen.model == MINILM else chosen.model.name
+    return FOLDER / f"{name}{suffix}.json"
+
+
+def _names(chosen: argparse.Namespace) -> list[str]:
+    return [chosen.only] if chosen.only else list(BENCHMARKS)
+
+
+@contextmanager
+def _case(checkpoint: Path, *, quick: bool) -> Iterator[Case]:
+    """The model converted into a temporary folder, which also holds the package's cache."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
+        folder = Path(name)
+        os.environ["LLM_COMPRESSION_CACHE"] = str(folder / "cache")
+        table = convert(checkpoint, folder / "model.parquet").path
+        yield Case(checkpoint, table, folder, quick=quick)
+
+
+if __name__ == "__main__":
+    main()
