@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -65,15 +66,33 @@ def open_mapped_at(moment: float, path: Path, cache: Path) -> tuple[bool, Path]:
     return loader.is_mapped, mapped_path(loader.table)
 
 
-def touch_mapped(path: Path, cache: Path, touched: Connection) -> None:
-    """Read every mapped value, then hold the mapping until told to go."""
+def open_mapped_when_told(start: Connection, path: Path, cache: Path) -> None:
+    """Say that all is ready and make the mapped copy at once."""
+    os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
+    start.send("ready")
+    WeightLoader(path, mapped=True)
+
+
+def map_on_a_small_disk(path: Path, cache: Path, limit: int) -> list[str]:
+    """The warnings of opening a mapped copy where a file may have ``limit`` bytes."""
+    os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        WeightLoader(path, mapped=True).load_weights()
+    return [warning.category.__name__ for warning in said]
+
+
+def touch_mapped(path: Path, cache: Path, pipe: Connection) -> None:
+    """Read every mapped value, count pages when told, hold the mapping until told to go."""
     os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
     loader = WeightLoader(path, mapped=True)
-    tensors = loader.load_weights()
-    touched.send(sum(float(tensor.float().sum()) for tensor in tensors.values()))
-    touched.recv()
-    touched.send(page_counts(mapped_path(loader.table)))
-    touched.recv()
+    for tensor in loader.load_weights().values():
+        tensor.view(-1).max()
+    pipe.send("touched")
+    pipe.recv()
+    pipe.send(page_counts(mapped_path(loader.table)))
+    pipe.recv()
 
 
 def page_counts(path: Path) -> dict[str, int]:

@@ -1,0 +1,215 @@
+"""The mapped copy: where it is kept, when it is made again, and what a missing one costs."""
+
+import errno
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pytest
+
+from llm_compression.errors import CorruptWeightTableError, UnsupportedVersionError
+from llm_compression.weights.loader import MappedCopyWarning, WeightLoader
+from llm_compression.weights.mapped import MappedCopy, beside, mapped_path, open_mapped
+from llm_compression.weights.reader import WeightTable
+from tests.weights import work
+from tests.weights.weight_tables import Content, every_dtype, expected_bytes, tensor_bytes
+
+
+@pytest.fixture
+def model(content: Content, tmp_path: Path) -> Path:
+    """A weight table of this test's own."""
+    (tmp_path / "models").mkdir()
+    content.write(tmp_path / "models" / "model.parquet")
+    return tmp_path / "models" / "model.parquet"
+
+
+@pytest.fixture
+def copy(model: Path) -> Path:
+    """Its mapped copy in the cache."""
+    WeightLoader(model, mapped=True)
+    return mapped_path(WeightTable(model))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def check(loader: WeightLoader, content: Content) -> None:
+    for name, tensor in loader.load_weights().items():
+        assert tensor_bytes(tensor) == expected_bytes(content.tensors[name])
+
+
+def test_is_kept_in_the_cache_under_the_fingerprint(model: Path, empty_cache: Path):
+    loader = WeightLoader(model, mapped=True)
+    assert files(empty_cache) == [f"{loader.fingerprint}.arrow"]
+    assert files(model.parent) == ["model.parquet"]
+
+
+def test_is_made_once(model: Path, copy: Path):
+    before = copy.stat()
+    WeightLoader(model, mapped=True).load_weights()
+    assert os.path.samestat(copy.stat(), before)
+    assert copy.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_is_shared_by_the_same_model_under_another_name(
+    model: Path, copy: Path, content: Content, empty_cache: Path
+):
+    content.write(model.with_name("other.parquet"))
+    check(WeightLoader(model.with_name("other.parquet"), mapped=True), content)
+    assert files(empty_cache) == [copy.name]
+
+
+def test_two_models_have_two_copies(model: Path, copy: Path, empty_cache: Path):
+    other = every_dtype(seed=1)
+    other.write(model.with_name("other.parquet"))
+    check(WeightLoader(model.with_name("other.parquet"), mapped=True), other)
+    assert len(files(empty_cache)) == 2
+
+
+def test_one_beside_the_model_is_used(model: Path, content: Content, empty_cache: Path):
+    table = WeightTable(model)
+    open_mapped(table, beside(table))
+    assert files(model.parent) == ["model.arrow", "model.parquet"]
+    check(WeightLoader(model, mapped=True), content)
+    assert not empty_cache.exists()
+
+
+def test_one_beside_the_model_is_replaced_with_the_model(model: Path, empty_cache: Path):
+    table = WeightTable(model)
+    open_mapped(table, beside(table))
+    other = every_dtype(seed=1)
+    model.unlink()
+    other.write(model)
+    loader = WeightLoader(model, mapped=True)
+    check(loader, other)
+    loader.verify()
+    assert files(model.parent) == ["model.arrow", "model.parquet"]
+    assert not empty_cache.exists()
+
+
+def ipc_of_something_else(path: Path) -> None:
+    with pa.ipc.new_file(str(path), pa.schema([("a", pa.int8())])) as writer:
+        writer.write_table(pa.table({"a": pa.array([1], pa.int8())}))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+SPOILERS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("not Arrow at all"),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "Arrow of something else": ipc_of_something_else,
+    "cut short": cut,
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "magic": lambda path: flip(path, 0),
+    "schema": lambda path: flip(path, 300),
+    "footer": lambda path: flip(path, -300),
+    "last byte": lambda path: flip(path, -1),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS.keys())
+def test_a_damaged_one_is_made_again(
+    model: Path, copy: Path, content: Content, spoil: Callable[[Path], object]
+):
+    whole = copy.read_bytes()
+    spoil(copy)
+    with pytest.raises(CorruptWeightTableError, match=r"\.arrow: damage in .*delete the file"):
+        MappedCopy(copy, WeightTable(model).fingerprint)
+    loader = WeightLoader(model, mapped=True)
+    check(loader, content)
+    assert copy.read_bytes() == whole
+    assert files(copy.parent) == [copy.name]
+
+
+def test_one_of_another_model_is_refused_by_name(model: Path, copy: Path):
+    with pytest.raises(CorruptWeightTableError, match="it is the copy of another model"):
+        MappedCopy(copy, "0" * 64)
+
+
+def test_one_of_a_newer_version_is_made_again(model: Path, copy: Path, content: Content):
+    copy.unlink()
+    with mock.patch("llm_compression.weights.mapped.FORMAT_VERSION", 2):
+        open_newer(model, copy)
+    with pytest.raises(UnsupportedVersionError, match=r"format version '2'"):
+        MappedCopy(copy, WeightTable(model).fingerprint)
+    check(WeightLoader(model, mapped=True), content)
+    MappedCopy(copy, WeightTable(model).fingerprint)
+
+
+def open_newer(model: Path, copy: Path) -> None:
+    """Make a copy whose own check of the version is of the future too."""
+    with mock.patch("llm_compression.weights.mapped.check_version"):
+        open_mapped(WeightTable(model), copy)
+
+
+def test_damaged_values_are_found_by_verify(model: Path, copy: Path, content: Content):
+    start = MappedCopy(copy, WeightTable(model).fingerprint).tensors["int8.weight"].start
+    flip(copy, start + 5)
+    loader = WeightLoader(model, mapped=True)
+    with pytest.raises(CorruptWeightTableError, match=r"\.arrow: damage in tensor int8\.weight"):
+        loader.verify()
+
+
+def test_a_damaged_model_is_found_by_verify_behind_a_whole_copy(model: Path, copy: Path):
+    flip(model, WeightTable(model).entry("int8.weight").stored.start + 50)
+    loader = WeightLoader(model, mapped=True)
+    loader.load_weights()
+    with pytest.raises(CorruptWeightTableError, match=r"model\.parquet: damage in int8\.weight"):
+        loader.verify()
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    model: Path, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("a file where the folder should be")
+    monkeypatch.setenv("LLM_COMPRESSION_CACHE", str(tmp_path / "file"))
+    with pytest.warns(MappedCopyWarning, match="cannot write .*Set LLM_COMPRESSION_CACHE") as said:
+        loader = WeightLoader(model, mapped=True)
+    assert Path(said[0].filename) == Path(__file__)
+    assert not loader.is_mapped
+    check(loader, content)
+    loader.verify()
+
+
+def test_a_disk_that_fills_at_the_last_moment_costs_a_warning(
+    model: Path, content: Content, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(MappedCopyWarning, match="No space left on device"):
+        check(WeightLoader(model, mapped=True), content)
+    assert files(empty_cache) == []
+
+
+@pytest.mark.parametrize("limit", [0, 1000, 50_000])
+def test_a_disk_that_fills_while_writing_costs_a_warning(
+    processes: ForkServerContext, model: Path, empty_cache: Path, limit: int
+):
+    with ProcessPoolExecutor(1, mp_context=processes) as pool:
+        said = pool.submit(work.map_on_a_small_disk, model, empty_cache, limit).result()
+    assert said == ["MappedCopyWarning"]
+    assert files(empty_cache) == []
+
+
+def test_no_warning_otherwise(model: Path):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        WeightLoader(model, mapped=True).load_weights()
+    assert said == []
