@@ -1,0 +1,70 @@
+# On a fresh machine two commands do all: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= $(or $(VIRTUAL_ENV),.venv)
+VENV_MIN ?= .venv-min
+
+MINILM := models/all-MiniLM-L6-v2
+RUN := $(VENV)/bin/python
+RUN_MIN := $(VENV_MIN)/bin/python
+STAMP := $(VENV)/.installed
+STAMP_MIN := $(VENV_MIN)/.installed
+# The plugin fails a test that skips although its data is there.
+PYTEST := -m pytest -p tests.architecture.no_skips
+
+.DEFAULT_GOAL := help
+.PHONY: help install minilm demo test test-full test-min lint bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## install the project and its tools into .venv, or into the active one
+
+minilm: $(MINILM)  ## fetch the real all-MiniLM-L6-v2 into models/
+
+demo: $(STAMP) $(MINILM)  ## convert MiniLM, search with it, compare it with the original
+	@$(RUN) scripts/demo.py
+
+test: $(STAMP) $(MINILM) lint  ## every check but the slow forms
+	$(RUN) $(PYTEST) -m "not slow"
+
+test-full: $(STAMP) $(MINILM) lint  ## every check, slow forms included; absent data fails
+	LLM_COMPRESSION_FULL=1 $(RUN) $(PYTEST)
+
+test-min: $(STAMP_MIN) $(MINILM)  ## the tests on the lowest supported versions
+	$(RUN_MIN) $(PYTEST) -m "not slow"
+
+lint: $(STAMP)  ## style, types and the arrows between packages
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(STAMP) $(MINILM)  ## measure size, load and speed beside the usual runtimes
+	$(RUN) -m benchmarks.run
+
+clean:  ## remove environments, caches, builds and models
+	rm -rf .venv .venv-min build dist models/*/ models/*.parquet
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MINILM): | $(STAMP)
+	$(RUN) scripts/fetch_minilm.py $@
+
+$(STAMP): constraints.txt
+	$(call create,$(VENV),$(RUN))
+	$(RUN) scripts/pip_install.py --quiet -c $< -e '.[bench,lint,test]'
+	touch $@
+
+$(STAMP_MIN): constraints-min.txt
+	$(call create,$(VENV_MIN),$(RUN_MIN))
+	$(RUN_MIN) scripts/pip_install.py --quiet -c $< -e '.[bench,test]'
+	touch $@
+
+$(STAMP) $(STAMP_MIN): pyproject.toml scripts/pip_install.py
+
+# A new environment, with a pip that plans from metadata instead of downloading what it plans.
+define create
+test -x $(2) || $(PYTHON) -m venv $(1)
+$(2) -m pip install --quiet 'pip>=23.3'
+endef
