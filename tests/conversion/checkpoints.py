@@ -90,3 +90,15 @@ def assert_same_bits(table: Path, source: Mapping[str, torch.Tensor]) -> None:
         assert tensor.dtype == source[name].dtype
         assert tensor.shape == source[name].shape
         assert bits(tensor) == bits(source[name]), name
+
+
+def move_into_subfolder(folder: Path) -> Path:
+    """The layout of sentence-transformers 1: the transformer in a folder of its own, returned."""
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    for path in [p for p in folder.iterdir() if p.is_file() and p.name != "modules.json"]:
+        path.rename(inner / path.name)
+    rows = json.loads((folder / "modules.json").read_text())
+    rows[0]["path"] = inner.name
+    (folder / "modules.json").write_text(json.dumps(rows))
+    return inner

@@ -1,6 +1,5 @@
 """A weight table goes back to a folder that transformers and sentence-transformers load."""
 
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -19,9 +18,15 @@ from llm_compression.errors import (
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FileRole
 from llm_compression.weights.writer import WeightWriter
-from tests.conftest import CheckpointFactory, write_json
+from tests.conftest import CheckpointFactory
 from tests.conversion import work
-from tests.conversion.checkpoints import bits, read_tensors, save_as, write_tensors
+from tests.conversion.checkpoints import (
+    bits,
+    move_into_subfolder,
+    read_tensors,
+    save_as,
+    write_tensors,
+)
 from tests.weights.weight_tables import PROVENANCE, SPEC, every_dtype
 
 TEXTS = ["the cat sits on a mat.", "a", "", "unable dogs run in the park, red and blue"]
@@ -91,16 +96,7 @@ def test_a_model_without_modules(make_checkpoint: CheckpointFactory, target: Pat
 
 def test_a_model_in_a_subfolder(bert: Path, target: Path, folder: Path):
     """Every file goes back to where modules.json says it is."""
-    inner = bert / "0_Transformer"
-    inner.mkdir()
-    for path in [p for p in bert.iterdir() if p.is_file() and p.name != "modules.json"]:
-        shutil.move(path, inner / path.name)
-    kinds = {"0_Transformer": "Transformer", "1_Pooling": "Pooling"}
-    rows = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(kinds.items())
-    ]
-    write_json(bert / "modules.json", rows)
+    inner = move_into_subfolder(bert)
     export(convert(bert, target).path, folder)
     assert_same_tensors(folder / "0_Transformer", inner)
     np.testing.assert_array_equal(embeddings(folder), embeddings(bert))

@@ -15,7 +15,12 @@ from llm_compression import ArrowEngine, convert
 from llm_compression.conversion.hub import is_hub_id
 from tests.conftest import CheckpointFactory
 from tests.conversion import work
-from tests.conversion.checkpoints import read_tensors, write_pickle, write_pickle_shards
+from tests.conversion.checkpoints import (
+    move_into_subfolder,
+    read_tensors,
+    write_pickle,
+    write_pickle_shards,
+)
 from tests.conversion.hub_server import Hub, Repository, commit_hash, serve
 from tests.conversion.work import Converted, Opened
 
@@ -92,7 +97,7 @@ def _repository(hub: Hub, commits: dict[str, Path]) -> None:
     hub.repositories.clear()
     hub.repositories[NAME] = Repository(commits, {"main": NEW, "v1": OLD})
     hub.requests.clear()
-    hub.down = False
+    hub.down = hub.breaks = False
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,14 @@ def test_a_pickle_is_fetched_where_nothing_else_is(
     assert sum(name.endswith(".bin") for name in hub.fetched()) == shards
     again = online(work.convert_from_hub, name, target, local_files_only=True)
     assert again == found
+
+
+def test_a_model_in_a_subfolder(online: Call, hub: Hub, bert: Path, target: Path):
+    print_ = convert(bert, target).fingerprint
+    move_into_subfolder(bert)
+    hub.repositories["someone/old"] = Repository({OLD: bert}, {"main": OLD})
+    found = online(work.convert_from_hub, "someone/old", target)
+    assert found == Converted(print_, "someone/old", OLD)
 
 
 def test_a_private_repository_needs_its_token(
@@ -213,6 +226,19 @@ def test_a_hub_that_is_down(online: Call, hub: Hub, prints: dict[str, str], targ
     assert online(work.convert_from_hub, NAME, target) == Converted(prints[NEW], NAME, NEW)
     said = online(work.convert_from_hub, "someone/else", target)
     assert said.startswith("CheckpointNotFoundError: ")
+
+
+def test_a_connection_that_breaks(
+    online: Call, hub: Hub, commits: dict[str, Path], prints: dict[str, str], target: Path
+):
+    name = "someone/far-away"
+    hub.repositories[name] = Repository(commits, {"main": NEW})
+    hub.breaks = True
+    said = online(work.convert_without_patience, name, target)
+    assert said.startswith(f"CheckpointNotFoundError: no folder {name} here")
+    assert list(target.parent.iterdir()) == []
+    hub.breaks = False
+    assert online(work.convert_from_hub, name, target) == Converted(prints[NEW], name, NEW)
 
 
 def test_an_engine_converts_once(online: Call, offline: Call, hub: Hub, tmp_path: Path):

@@ -11,7 +11,13 @@ from llm_compression.errors import CheckpointError
 from llm_compression.spec.model import EmbeddingSpec, Pooling, Similarity
 from llm_compression.weights.reader import WeightTable
 from tests.conftest import CheckpointFactory, write_json
-from tests.conversion.checkpoints import assert_same_bits, edit_config, edit_json, read_tensors
+from tests.conversion.checkpoints import (
+    assert_same_bits,
+    edit_config,
+    edit_json,
+    move_into_subfolder,
+    read_tensors,
+)
 
 LEGACY = {
     "cls": "pooling_mode_cls_token",
@@ -192,33 +198,17 @@ def test_nothing_said_is_no_prompt_and_cosine(
     assert found.similarity is Similarity.COSINE
 
 
-def nested(folder: Path) -> None:
-    """The layout of sentence-transformers 1: the transformer in a folder of its own."""
-    inner = folder / "0_Transformer"
-    inner.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-                 "sentence_bert_config.json"):  # fmt: skip
-        shutil.move(folder / name, inner / name)
-    names = {"0_Transformer": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
-    rows = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for i, (path, name) in enumerate(names.items())
-    ]
-    write_json(folder / "modules.json", rows)
-
-
 def test_a_model_in_a_subfolder(bert: Path, tiny_table: Path, target: Path):
-    nested(bert)
+    inner = move_into_subfolder(bert)
     report = convert(bert, target)
-    assert_same_bits(target, read_tensors(bert / "0_Transformer"))
+    assert_same_bits(target, read_tensors(inner))
     manifest = WeightTable(target).manifest
     assert manifest.spec == WeightTable(tiny_table).manifest.spec
     assert report.fingerprint == manifest.fingerprint
 
 
 def test_a_subfolder_that_is_not_there(bert: Path, target: Path):
-    nested(bert)
-    shutil.rmtree(bert / "0_Transformer")
+    shutil.rmtree(move_into_subfolder(bert))
     with pytest.raises(FileNotFoundError, match="0_Transformer"):
         convert(bert, target)
 
