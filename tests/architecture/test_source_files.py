@@ -1,20 +1,23 @@
-"""House rules that hold for every source file of the package."""
+"""House rules that hold for every source file."""
 
 import ast
 import re
 from pathlib import Path
 
-import llm_compression
-
-PACKAGE = Path(llm_compression.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "llm_compression"
+FILES = sorted(
+    path
+    for folder in (PACKAGE, ROOT / "scripts", ROOT / "benchmarks")
+    for path in folder.rglob("*.py")
+)
 REFERENCES = {"transformers", "sentence_transformers"}  # optional, and for comparison alone
 SENTENCE = re.compile(r'"""[`\w].*\.(""")?')
 HOME_OF_REFERENCES = PACKAGE / "validation"
 
 
 def name(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
+    return path.relative_to(ROOT).as_posix()
 
 
 def text(path: Path) -> str:
@@ -43,5 +46,5 @@ def test_first_line_says_what_the_file_holds() -> None:
 
 
 def test_references_are_imported_by_validation_alone() -> None:
-    users = {path.parent for path in FILES if imported(path) & REFERENCES}
+    users = {path.parent for path in PACKAGE.rglob("*.py") if imported(path) & REFERENCES}
     assert users == {HOME_OF_REFERENCES}
