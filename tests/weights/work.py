@@ -106,3 +106,18 @@ def page_counts(path: Path) -> dict[str, int]:
         elif inside and len(values) == 2 and values[1] == "kB":
             counts[key[:-1]] = counts.get(key[:-1], 0) + int(values[0]) * 1024
     return counts
+
+
+def extra_memory(warm_up: Path, source: Path, folder: Path) -> int:
+    """Bytes by which converting ``source`` raises this process's peak above its present size."""
+    convert(warm_up, folder / "warm-up.parquet")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = status("VmRSS")
+    convert(source, folder / "model.parquet")
+    return status("VmHWM") - before
+
+
+def status(key: str) -> int:
+    """Bytes that the kernel reports of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
