@@ -76,11 +76,12 @@ _HEADS: list[Rule] = [
 
 @dataclass(frozen=True)
 class Variant:
-    """One ``model_type``: its rules, the prefix of full checkpoints, the names in its config."""
+    """One ``model_type``: rules, prefix of full checkpoints, the config's names and defaults."""
 
     prefix: str
     rules: list[Rule]
     names: Mapping[str, str]
+    defaults: Mapping[str, object]
     positions_after_padding: bool = False
 
 
@@ -103,15 +104,21 @@ _DISTIL_NAMES = {
     "intermediate_size": "hidden_dim",
     "hidden_act": "activation",
 }
-# DistilBERT's config has no such keys: transformers/models/distilbert/modeling_distilbert.py
-# writes eps=1e-12 and has no token types.
-_DEFAULTS = {"layer_norm_eps": 1e-12, "type_vocab_size": 0, "pad_token_id": 0, "hidden_act": "gelu"}
+# What transformers takes where config.json says nothing: configuration_bert.py, _roberta.py.
+# DistilBERT has no key for its eps and no token types: modeling_distilbert.py.
+_DEFAULTS = {"layer_norm_eps": 1e-12, "type_vocab_size": 2, "hidden_act": "gelu", "pad_token_id": 0}
+_ROBERTA_DEFAULTS = {**_DEFAULTS, "pad_token_id": 1}
+_DISTIL_DEFAULTS = {**_DEFAULTS, "type_vocab_size": 0}
+
+_ROBERTA = Variant("roberta.", _BERT, _NAMES, _ROBERTA_DEFAULTS, positions_after_padding=True)
 
 VARIANTS = {
-    "bert": Variant("bert.", _BERT, _NAMES),
-    "roberta": Variant("roberta.", _BERT, _NAMES, positions_after_padding=True),
-    "xlm-roberta": Variant("roberta.", _BERT, _NAMES, positions_after_padding=True),
-    "distilbert": Variant("distilbert.", _DISTILBERT, _DISTIL_NAMES),
+    "bert": Variant("bert.", _BERT, _NAMES, _DEFAULTS),
+    "roberta": _ROBERTA,
+    "xlm-roberta": Variant(
+        "roberta.", _BERT, _NAMES, _ROBERTA_DEFAULTS, positions_after_padding=True
+    ),
+    "distilbert": Variant("distilbert.", _DISTILBERT, _DISTIL_NAMES, _DISTIL_DEFAULTS),
 }
 
 _ACTIVATIONS = {
@@ -148,30 +155,61 @@ def text_spec(config: Mapping[str, Any], tensors: Mapping[str, object], where: s
     variant = VARIANTS[config["model_type"]]
     _refuse_variants(config, where)
 
-    def get(key: str) -> Any:
-        name = variant.names.get(key, key)
-        value = config.get(name, _DEFAULTS.get(key))
-        if value is None:
-            raise CheckpointError(f"{where}: config.json has no {name!r}")
-        return value
+    def integer(key: str) -> int:
+        return _integer(config, variant, key, where)
 
     block = BlockSpec(
-        hidden_size=get("hidden_size"),
-        num_heads=get("num_attention_heads"),
-        intermediate_size=get("intermediate_size"),
+        hidden_size=integer("hidden_size"),
+        num_heads=integer("num_attention_heads"),
+        intermediate_size=integer("intermediate_size"),
         norm_placement=NormPlacement.POST,
-        norm_eps=float(get("layer_norm_eps")),
-        activation=_activation(get("hidden_act"), where),
+        norm_eps=_number(config, variant, "layer_norm_eps", where),
+        activation=_activation(_value(config, variant, "hidden_act", where), where),
     )
     return TextSpec(
-        vocab_size=get("vocab_size"),
-        max_position_embeddings=get("max_position_embeddings"),
-        position_offset=get("pad_token_id") + 1 if variant.positions_after_padding else 0,
-        type_vocab_size=get("type_vocab_size"),
-        num_layers=get("num_hidden_layers"),
+        vocab_size=integer("vocab_size"),
+        max_position_embeddings=integer("max_position_embeddings"),
+        position_offset=integer("pad_token_id") + 1 if variant.positions_after_padding else 0,
+        type_vocab_size=integer("type_vocab_size"),
+        num_layers=integer("num_hidden_layers"),
         pooler=any(name.endswith("pooler.dense.weight") for name in tensors),
         block=block,
     )
+
+
+def pad_token_id(config: Mapping[str, Any], where: str) -> int:
+    """The padding token of ``config.json``, or what the family takes when it says nothing.
+
+    Raises:
+        CheckpointError: it is not an integer.
+    """
+    return _integer(config, VARIANTS[config["model_type"]], "pad_token_id", where)
+
+
+def _value(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> Any:
+    name = variant.names.get(key, key)
+    value = config.get(name)
+    if value is None and (name not in config or key == "pad_token_id"):  # null means none given
+        value = variant.defaults.get(key)
+    if value is None:
+        raise CheckpointError(f"{where}: config.json has no {name!r}")
+    return value
+
+
+def _integer(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> int:
+    value = _value(config, variant, key, where)
+    if type(value) is not int or value < 0:
+        name = variant.names.get(key, key)
+        raise CheckpointError(f"{where}: config.json says {name} = {value!r}, expected a count")
+    return value
+
+
+def _number(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> float:
+    value = _value(config, variant, key, where)
+    if type(value) not in (int, float):
+        name = variant.names.get(key, key)
+        raise CheckpointError(f"{where}: config.json says {name} = {value!r}, expected a number")
+    return float(value)
 
 
 def _activation(name: object, where: str) -> Activation:

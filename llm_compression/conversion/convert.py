@@ -159,9 +159,10 @@ def _stored_dtype(source_dtype: str, name: str, dtype: str | None) -> str:
 def _cast(name: str, tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
     stored = _stored_dtype(dtype_name(tensor.dtype), name, dtype)
     cast = tensor.to(getattr(torch, stored))
-    if cast.dtype is torch.float16 and torch.any(torch.isinf(cast) & ~torch.isinf(tensor)):
+    if cast.dtype != tensor.dtype and torch.any(torch.isinf(cast) & ~torch.isinf(tensor)):
+        instead = "use --dtype bfloat16" if stored == "float16" else "leave --dtype out"
         raise ConversionError(
-            f"tensor {name} has values beyond float16's range of 65,504; use --dtype bfloat16"
+            f"tensor {name} has values beyond {stored}'s {torch.finfo(cast.dtype).max:g}; {instead}"
         )
     return cast
 
@@ -186,13 +187,15 @@ def raw_bytes(tensor: torch.Tensor) -> np.ndarray:
 
 def _provenance(origin: Source, blueprint: Blueprint) -> Provenance:
     config = blueprint.checkpoint.config
-    architecture = (config.get("architectures") or [config["model_type"]])[0]
+    named = config.get("architectures") or [config["model_type"]]
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(f"{origin.folder}: config.json says architectures = {named!r}")
     return Provenance(
         source=origin.name,
         revision=origin.revision,
-        architecture=str(architecture),
+        architecture=named[0],
         converter=f"llm-compression {__version__}",
-        files=blueprint.checkpoint.source_files(),
+        files=blueprint.checkpoint.source_files(blueprint.inside),
         dropped=blueprint.plan.dropped,
     )
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from llm_compression.errors import ConversionError
@@ -33,8 +34,8 @@ def export(model: str | Path, folder: str | Path) -> Path:
         _write(loader, draft)
         draft.chmod(0o755)
         draft.replace(target)
-    except OSError as error:
-        raise ConversionError(f"cannot write {target}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise ConversionError(f"cannot write {target}: {error}; free space there") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
@@ -49,7 +50,9 @@ def _write(loader: WeightLoader, folder: Path) -> None:
         )
     tensors = loader.load_weights()
     named = {entry.source: tensors[entry.name] for entry in manifest.tensors}
-    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    weights = folder / Path(manifest.provenance.files[0].name).parent
+    weights.mkdir(parents=True, exist_ok=True)
+    save_file(named, weights / "model.safetensors", metadata={"format": "pt"})
     for file in manifest.files:
         path = folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from llm_compression.conversion import sentence_transformers as st
 from llm_compression.conversion import tokenizers as tok
 from llm_compression.conversion.apply import Plan, make_plan
 from llm_compression.conversion.source import Checkpoint
-from llm_compression.errors import UnknownArchitectureError
+from llm_compression.errors import CheckpointError, SpecError, UnknownArchitectureError
 from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.tensors import expected_tensors
 from llm_compression.weights.schema import FileRole
@@ -29,6 +29,7 @@ class Blueprint:
     """All that conversion needs to know before the first tensor is read."""
 
     checkpoint: Checkpoint
+    inside: Path  # where the weights lie, relative to the checkpoint folder
     spec: ModelSpec
     plan: Plan
     attachments: tuple[Attachment, ...]
@@ -43,14 +44,17 @@ def read_blueprint(folder: Path) -> Blueprint:
         CheckpointError, CheckpointNotFoundError: files are missing or contradict each other.
     """
     modules = st.read_modules(folder)
-    checkpoint = Checkpoint(modules.transformer)
+    checkpoint = Checkpoint(folder / modules.transformer)
     model_type = checkpoint.config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnknownArchitectureError(
             f"{folder}: model_type {model_type!r} is not supported; supported are "
             f"{', '.join(sorted(FAMILIES))}"
         )
-    return FAMILIES[model_type](folder, modules, checkpoint)
+    try:
+        return FAMILIES[model_type](folder, modules, checkpoint)
+    except SpecError as error:
+        raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from error
 
 
 def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
@@ -60,7 +64,7 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     length_file, length, lowercase = st.length_and_case(inner)
     content = tok.tokenizer_json(inner)
     tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)
-    pad_id = int(checkpoint.config.get("pad_token_id") or 0)
+    pad_id = bert.pad_token_id(checkpoint.config, str(inner))
     spec = ModelSpec(
         family=Family.BERT,
         text=text,
@@ -72,15 +76,16 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     shapes = {name: info.shape for name, info in infos.items()}
     plan = make_plan(bert.rules(model_type, infos), shapes, expected_tensors(spec), str(inner))
     own = ("config.json", tok.TOKENIZER_CONFIG, "special_tokens_map.json", length_file)
-    files = [Attachment(tok.TOKENIZER, content, FileRole.TOKENIZER)]
-    files += [_attach(inner, name) for name in own if name and (inner / name).is_file()]
-    outer = (*modules.files, st.PROMPTS)
-    files += [_attach(folder, name) for name in outer if (folder / name).is_file()]
-    return Blueprint(checkpoint, spec, plan, tuple(files), _notes(modules))
+    inside = [str(modules.transformer / name) for name in own if name]
+    tokenizer_file = str(modules.transformer / tok.TOKENIZER)
+    files = [Attachment(tokenizer_file, content, FileRole.TOKENIZER)]
+    files += _attach(folder, [*inside, *modules.files, st.PROMPTS])
+    return Blueprint(checkpoint, modules.transformer, spec, plan, tuple(files), _notes(modules))
 
 
-def _attach(folder: Path, name: str) -> Attachment:
-    return Attachment(name, (folder / name).read_bytes(), FileRole.SOURCE)
+def _attach(folder: Path, names: list[str]) -> list[Attachment]:
+    present = [name for name in names if (folder / name).is_file()]
+    return [Attachment(name, (folder / name).read_bytes(), FileRole.SOURCE) for name in present]
 
 
 def _notes(modules: st.Modules) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_compression.conversion.source import read_json, read_json_object
-from llm_compression.errors import CheckpointError, UnknownArchitectureError
+from llm_compression.errors import CheckpointError, SpecError, UnknownArchitectureError
 from llm_compression.spec.model import EmbeddingSpec, Pooling, Similarity
 
 MODULES = "modules.json"
@@ -27,7 +27,7 @@ _LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
 class Modules:
     """The module list of a sentence-transformers folder."""
 
-    transformer: Path
+    transformer: Path  # relative to the checkpoint folder
     pooling: Pooling
     normalize: bool
     files: tuple[str, ...]  # relative names of the files read
@@ -42,7 +42,7 @@ def read_modules(folder: Path) -> Modules:
         CheckpointError: a file of the list is unreadable.
     """
     if not (folder / MODULES).is_file():
-        return Modules(folder, Pooling.MEAN, normalize=False, files=(), guessed=True)
+        return Modules(Path(), Pooling.MEAN, normalize=False, files=(), guessed=True)
     rows = read_json(folder / MODULES)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "type" in r for r in rows):
         raise CheckpointError(f"{folder / MODULES} is not a list of modules")
@@ -52,9 +52,11 @@ def read_modules(folder: Path) -> Modules:
             f"{folder / MODULES} chains {' > '.join(kinds)}; supported is "
             "Transformer > Pooling, with or without Normalize"
         )
-    pooling = f"{rows[1].get('path', '')}/config.json"
+    pooling = str(_inside(folder, rows[1]) / "config.json")
+    if pooling == "config.json":
+        raise CheckpointError(f"{folder / MODULES} gives the pooling no folder of its own")
     return Modules(
-        transformer=folder / str(rows[0].get("path", "")),
+        transformer=_inside(folder, rows[0]),
         pooling=_pooling(read_json_object(folder / pooling), folder / pooling),
         normalize=len(kinds) == 3,
         files=(MODULES, pooling),
@@ -62,11 +64,18 @@ def read_modules(folder: Path) -> Modules:
     )
 
 
+def _inside(folder: Path, row: Mapping[str, Any]) -> Path:
+    """The module's folder, relative; a checkpoint may not point out of its own."""
+    path = Path(str(row.get("path", "")))
+    if path.is_absolute() or ".." in path.parts:
+        raise CheckpointError(f"{folder / MODULES} points out of its folder, to {str(path)!r}")
+    return path
+
+
 def _pooling(config: Mapping[str, Any], where: Path) -> Pooling:
-    modes = config.get("pooling_mode") or [
-        mode for key, mode in _LEGACY_POOLING.items() if config.get(key)
-    ]
-    modes = [modes] if isinstance(modes, str) else list(modes) or ["mean"]
+    legacy = [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)] or ["mean"]
+    stated = config.get("pooling_mode")
+    modes = legacy if stated is None else stated if isinstance(stated, list) else [stated]
     if not config.get("include_prompt", True):
         raise UnknownArchitectureError(f"{where}: include_prompt=false is not supported")
     supported = [pooling.value for pooling in Pooling]
@@ -93,18 +102,34 @@ def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
 
 def embedding_spec(folder: Path, modules: Modules, max_seq_length: int) -> EmbeddingSpec:
     """Pooling, prompts and similarity as the checkpoint states them."""
-    config: Mapping[str, Any] = {}
-    if (folder / PROMPTS).is_file():
-        config = read_json_object(folder / PROMPTS)
-    prompts = {k: v for k, v in (config.get("prompts") or {}).items() if v is not None}
-    return EmbeddingSpec(
-        pooling=modules.pooling,
-        normalize=modules.normalize,
-        max_seq_length=max_seq_length,
-        similarity=_similarity(config.get("similarity_fn_name"), folder),
-        prompts=prompts,
-        default_prompt_name=config.get("default_prompt_name"),
-    )
+    path = folder / PROMPTS
+    config = read_json_object(path) if path.is_file() else {}
+    try:
+        return EmbeddingSpec(
+            pooling=modules.pooling,
+            normalize=modules.normalize,
+            max_seq_length=max_seq_length,
+            similarity=_similarity(config.get("similarity_fn_name"), folder),
+            prompts=_prompts(config.get("prompts"), path),
+            default_prompt_name=_text(config, "default_prompt_name", path),
+        )
+    except SpecError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _prompts(stated: object, path: Path) -> dict[str, str]:
+    prompts = {} if stated is None else stated
+    if not isinstance(prompts, dict):
+        raise CheckpointError(f"{path}: prompts is {prompts!r}, expected an object of texts")
+    texts = {name: _text(prompts, name, path) for name in prompts}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _text(values: Mapping[str, Any], key: str, path: Path) -> str | None:
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CheckpointError(f"{path}: {key} is {value!r}, expected a text")
+    return value
 
 
 def _similarity(name: object, folder: Path) -> Similarity:

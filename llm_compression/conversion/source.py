@@ -24,6 +24,8 @@ _LAYOUTS = (
 _SAFETENSORS = {
     "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I8": "int8",
+    "F64": "float64", "I16": "int16", "U8": "uint8", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
 
 
@@ -83,9 +85,9 @@ class Checkpoint:
             self._open, self._touched = None, 0
         return tensor.detach().contiguous()
 
-    def source_files(self) -> tuple[SourceFile, ...]:
-        """The weight files with their SHA-256."""
-        return tuple(SourceFile(shard.name, _sha256(shard)) for shard in self.shards)
+    def source_files(self, inside: Path) -> tuple[SourceFile, ...]:
+        """The weight files under their names below ``inside``, with their SHA-256."""
+        return tuple(SourceFile(str(inside / s.name), _sha256(s)) for s in self.shards)
 
     def _info(self, name: str) -> TensorInfo:
         handle = self._handle(self._shard_of[name])

@@ -34,13 +34,15 @@ def tokenizer_json(folder: Path) -> bytes:
 
 def _from_vocab(folder: Path) -> Tokenizer:
     config = tokenizer_config(folder)
-    lowercase = bool(config.get("do_lower_case", True))
-    return BertWordPieceTokenizer(
-        str(folder / _VOCAB),
-        lowercase=lowercase,
-        strip_accents=config.get("strip_accents"),
-        handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
-    )._tokenizer
+    try:
+        return BertWordPieceTokenizer(
+            str(folder / _VOCAB),
+            lowercase=bool(config.get("do_lower_case", True)),
+            strip_accents=config.get("strip_accents"),
+            handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
+        )._tokenizer
+    except Exception as error:  # the Rust side raises plain Exception
+        raise CheckpointError(f"{folder / _VOCAB} is not BERT's vocabulary: {error}") from error
 
 
 def tokenizer_config(folder: Path) -> dict[str, Any]:

@@ -28,13 +28,12 @@ from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.schema import FileRole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from llm_compression.engine.options import EncodeOptions, EngineOptions
-
-TOKENIZER = "tokenizer.json"
 
 
 class ArrowEngine:
@@ -83,7 +82,7 @@ class ArrowEngine:
         self._encoder = TextEncoder(
             loader.spec,
             loader.load_weights(),
-            loader.table.read_file(TOKENIZER),
+            loader.table.read_role(FileRole.TOKENIZER),
             compute_dtype=compute_dtype,
             max_seq_length=max_seq_length,
         )

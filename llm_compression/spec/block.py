@@ -46,7 +46,7 @@ class BlockSpec:
         if self.hidden_size % self.num_heads:
             raise SpecError(
                 f"block.hidden_size {self.hidden_size} is not a multiple of "
-                f"block.num_heads {self.num_heads}; check the checkpoint's config.json"
+                f"block.num_heads {self.num_heads}; check hidden_size and num_attention_heads"
             )
 
     @property

@@ -92,7 +92,8 @@ def validate(
     """
     if not texts:
         raise ParityError("validation needs at least one text")
-    checkpoint = read_modules(resolve(reference).folder).transformer
+    folder = resolve(reference).folder
+    checkpoint = folder / read_modules(folder).transformer
     table = WeightTable(model)
     engine = ArrowEngine(model, compute_dtype=compute_dtype, truncation="ok", mapped=False)
     expected = run_reference(checkpoint, engine.spec, table.manifest.tensors, texts)

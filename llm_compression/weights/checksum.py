@@ -44,7 +44,7 @@ def fingerprint(spec: ModelSpec, tensors: Iterable[TensorEntry], files: Iterable
     identity = {
         "spec": to_plain(spec),
         "tensors": sorted(_tensor_identity(entry) for entry in tensors),
-        "files": sorted([f.name, f.sha256] for f in files if f.role is not FileRole.SOURCE),
+        "files": sorted([f.role.value, f.sha256] for f in files if f.role is not FileRole.SOURCE),
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

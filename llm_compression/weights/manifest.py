@@ -1,5 +1,6 @@
 """The manifest as key-value metadata, written and read back with every check."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -80,15 +81,22 @@ def from_metadata(pairs: Mapping[bytes, bytes], where: str) -> Manifest:
 
 
 def problems(tensors: Sequence[TensorEntry], files: Sequence[FileEntry]) -> list[str]:
-    """What the entries say that cannot be: names given twice, quantisation that does not fit."""
+    """What the entries say that cannot be: names, paths, quantisation that does not fit."""
     names = [entry.name for entry in tensors] + [f"file {file.name}" for file in files]
     found = [f"{name} stands twice" for name, n in Counter(names).items() if n > 1]
+    found += [f"file {f.name!r} is no plain relative path" for f in files if not _plain(f.name)]
     shapes = {entry.name: entry.shape for entry in tensors}
     return found + [
         f"{entry.name} is quantised with {entry.quantization}, which does not fit"
         for entry in tensors
         if entry.quantization and not _fits(entry.quantization, entry.shape, shapes)
     ]
+
+
+def _plain(name: str) -> bool:
+    """Whether a file of this name stays inside the folder that it is exported to."""
+    parts = name.split("/")
+    return not {"", ".", ".."}.intersection(parts) and not re.search(r"[\\:\x00-\x1f]", name)
 
 
 def _fits(by: Quantization, shape: Shape, shapes: Mapping[str, Shape]) -> bool:

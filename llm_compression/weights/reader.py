@@ -26,6 +26,7 @@ from llm_compression.weights.schema import (
     FILE_COLUMN,
     STORAGE,
     FileEntry,
+    FileRole,
     Manifest,
     TensorEntry,
     table_schema,
@@ -127,6 +128,11 @@ class WeightTable:
         if len(content) != entry.size:
             raise self._corrupt(f"attached file {name}")
         return content
+
+    def read_role(self, role: FileRole) -> bytes:
+        """The content of the first attached file of a role; raises as `read_file` does."""
+        names = [f.name for f in self.manifest.files if f.role is role]
+        return self.read_file(names[0] if names else f"<{role.value}>")
 
     def verify_all(self) -> None:
         """Check every byte of the file, and every value against its SHA-256.
@@ -247,7 +253,9 @@ def _map(path: Path) -> mmap.mmap | bytes:
             f"no weight table at {path}; make one with `llm-compression convert CHECKPOINT {path}`"
         ) from None
     except OSError as error:
-        raise WeightTableError(f"cannot read {path}: {error.strerror or error}") from error
+        raise WeightTableError(
+            f"cannot read {path}: {error.strerror or error}; give the .parquet file itself"
+        ) from error
 
 
 def raw_values(array: pa.Array, dtype: str) -> np.ndarray:

@@ -31,7 +31,7 @@ class StorageType:
 STORAGE: dict[str, StorageType] = {
     "float32": StorageType(pa.float32(), "<f4", 4),
     "float16": StorageType(pa.float16(), "<f2", 2),
-    "bfloat16": StorageType(pa.binary(2), "<u2", 2),
+    "bfloat16": StorageType(pa.uint16(), "<u2", 2),
     "int64": StorageType(pa.int64(), "<i8", 8),
     "int32": StorageType(pa.int32(), "<i4", 4),
     "int8": StorageType(pa.int8(), "|i1", 1, split=False),
