@@ -16,7 +16,7 @@ from benchmarks.claims import Cell, Claim
 from benchmarks.measure import interleave, timed
 from benchmarks.results import Section
 from llm_compression import WeightLoader
-from llm_compression.weights.mapped import mapped_path
+from llm_compression.weights.mapping import mapped_path
 from llm_compression.weights.reader import WeightTable
 
 _COLUMNS = ["float32"]

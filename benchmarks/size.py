@@ -12,7 +12,7 @@ from benchmarks.case import Case
 from benchmarks.claims import Cell, Claim
 from benchmarks.results import Section
 from llm_compression import WeightLoader, convert
-from llm_compression.weights.mapped import mapped_path
+from llm_compression.weights.mapping import mapped_path
 
 _ROUNDED = "float16 in float32"
 _TARGETS = {"float32": 0.84, _ROUNDED: 0.44, "bfloat16": 0.70}

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the copy, or find that it is there and right."""
-    from llm_compression.weights.mapped import beside, mapped_path, open_mapped
+    from llm_compression.weights.mapping import beside, mapped_path, open_mapped
     from llm_compression.weights.reader import WeightTable
 
     table = WeightTable(arguments.model)

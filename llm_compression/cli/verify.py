@@ -10,7 +10,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and say what was checked."""
-    from llm_compression.weights.mapped import MappedCopy, mapped_path
+    from llm_compression.weights.mapped import MappedCopy
+    from llm_compression.weights.mapping import mapped_path
     from llm_compression.weights.reader import WeightTable
 
     table = WeightTable(arguments.model)

@@ -8,9 +8,11 @@ from llm_compression.errors import CheckpointNotFoundError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_ENDINGS = (".parquet", ".arrow", ".safetensors", ".bin", ".json")
-_TEXT = ["*.json", "*/config.json", "vocab.txt", "merges.txt"]
-_SAFETENSORS = ["model*.safetensors"]
-_PICKLE = ["pytorch_model*.bin"]
+# Weights lie at the root or, as old sentence-transformers saved them, in 0_Transformer; ONNX and
+# OpenVINO folders are left alone.
+_TEXT = ["*.json", "*/config.json", "vocab.txt", "*Transformer/vocab.txt"]
+_SAFETENSORS = ["model*.safetensors", "*Transformer/model*.safetensors"]
+_PICKLE = ["pytorch_model*.bin", "*Transformer/pytorch_model*.bin"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,6 @@ def _download(
     offline: bool,
 ) -> Path:
     from huggingface_hub import snapshot_download  # a slow import that local paths do not need
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     def fetch(patterns: list[str]) -> Path:
         return Path(
@@ -79,8 +80,9 @@ def _download(
 
     try:
         folder = fetch(_TEXT + _SAFETENSORS)
-        return folder if any(folder.glob("model*.safetensors")) else fetch(_TEXT + _PICKLE)
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        found = any(path for pattern in _SAFETENSORS for path in folder.glob(pattern))
+        return folder if found else fetch(_TEXT + _PICKLE)
+    except Exception as error:  # errors of requests, httpx or httpx2, as the hub's release has it
         at = f" at revision {revision}" if revision else ""
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointNotFoundError(

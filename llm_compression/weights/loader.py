@@ -11,7 +11,8 @@ import torch
 
 from llm_compression.errors import TensorNotFoundError, WeightTableError
 from llm_compression.spec.model import ModelSpec
-from llm_compression.weights.mapped import MappedCopy, MappedTensor, mapped_path, open_mapped
+from llm_compression.weights.mapped import MappedCopy, MappedTensor
+from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.readonly import read_only
 from llm_compression.weights.schema import STORAGE, TensorEntry
@@ -150,11 +151,11 @@ def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:
 
 
 def _placed(whole: Mapping[str, torch.Tensor], tensor: MappedTensor) -> torch.Tensor:
-    # Arrow aligns every buffer to 64 bytes, so a tensor starts at a whole element; one strided
+    # Arrow aligns every batch to 64 bytes, so a tensor starts at a whole element; one strided
     # view costs a third of slice, view and reshape.
     memory = whole[tensor.dtype]
     if tensor.dtype == "int4":
-        return _shaped(memory[tensor.start :][: tensor.array.nbytes], "int4", tensor.shape)
+        return _shaped(memory[tensor.start :][: tensor.nbytes], "int4", tensor.shape)
     strides = [math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape))]
     return memory.as_strided(tensor.shape, strides, tensor.start // memory.itemsize)
 

@@ -1,7 +1,8 @@
-"""The memory-mapped copy: the same tensors in an uncompressed Arrow IPC file, opened in place.
+"""MappedCopy: the same tensors in an uncompressed Arrow IPC file, opened in place.
 
-One record batch a tensor: its name, and its values as one list in the column of its dtype. The
-schema's metadata carries the fingerprint, an index and a seal over every byte that is no value.
+A record batch holds consecutive tensors of one dtype, one row each: its name, and its values as
+a list in the column of its dtype. The schema's metadata carries the fingerprint, an index and a
+seal over every byte that is no value.
 """
 
 import hashlib
@@ -13,25 +14,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from llm_compression.errors import CorruptWeightTableError, WeightTableError
+from llm_compression.errors import CorruptWeightTableError
 from llm_compression.weights import seal
-from llm_compression.weights.atomic import atomic_write
-from llm_compression.weights.cache import cache_folder
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
-from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, PREFIX, STORAGE
-
-SUFFIX = ".arrow"
+from llm_compression.weights.schema import PREFIX, STORAGE
 
 
 @dataclass(frozen=True, slots=True)
 class MappedTensor:
-    """One tensor in place: ``array`` is flat, its memory begins at byte ``start`` of the file."""
+    """One tensor in place, at bytes ``[start, start + nbytes)`` of the file."""
 
     dtype: str
     shape: tuple[int, ...]
     start: int
-    array: pa.Array
+    nbytes: int
 
 
 class MappedCopy:
@@ -48,11 +45,10 @@ class MappedCopy:
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
         try:
-            self.bytes = _map(path)
+            self.bytes = map_file(path)
             reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
-            self._metadata = reader.schema.metadata or {}
-            self._check_identity(fingerprint)
-            self.tensors = _tensors(reader, pa.py_buffer(self.bytes).address)
+            self._check_identity(reader.schema.metadata or {}, fingerprint)
+            self.tensors = locate_tensors(reader, pa.py_buffer(self.bytes).address)
         except (
             pa.ArrowException,
             OSError,
@@ -62,7 +58,7 @@ class MappedCopy:
             AttributeError,
         ) as error:
             raise self._corrupt("its header") from error
-        if not seal.intact(b"".join(_around(self.bytes, self.tensors.values()))):
+        if not seal.intact(b"".join(around(self.bytes, self.tensors.values()))):
             raise self._corrupt("its header")
 
     @property
@@ -83,9 +79,9 @@ class MappedCopy:
             if digest != entry.sha256:
                 raise self._corrupt(f"tensor {entry.name}")
 
-    def _check_identity(self, fingerprint: str) -> None:
-        check_version(self._metadata[_key("format_version")].decode(), str(self.path))
-        if self._metadata[_key("fingerprint")] != fingerprint.encode():
+    def _check_identity(self, metadata: dict[bytes, bytes], fingerprint: str) -> None:
+        check_version(metadata[key("format_version")].decode(), str(self.path))
+        if metadata[key("fingerprint")] != fingerprint.encode():
             raise self._corrupt("its fingerprint: it is the copy of another model")
 
     def _corrupt(self, what: str) -> CorruptWeightTableError:
@@ -94,119 +90,42 @@ class MappedCopy:
         )
 
 
-def beside(table: WeightTable) -> Path:
-    """The place of a copy that stands next to its model."""
-    return table.path.with_suffix(SUFFIX)
-
-
-def mapped_path(table: WeightTable) -> Path:
-    """Next to the model if a copy stands there, else in the cache folder."""
-    cached = cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
-    return beside(table) if beside(table).exists() else cached
-
-
-def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
-    """The mapped copy of ``table`` at ``path``; made first if absent, stale or damaged.
-
-    Safe when several processes ask at once: one makes it, the others wait.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-        CorruptWeightTableError: the weight table itself is damaged.
-    """
-    if found := _existing(table, path):
-        return found
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, wait=True) as draft:
-        if found := _existing(table, path):
-            draft.keep = False
-            return found
-        _write(table, draft.path)
-        MappedCopy(draft.path, table.fingerprint).verify(table)
-    return MappedCopy(path, table.fingerprint)
-
-
-def _existing(table: WeightTable, path: Path) -> MappedCopy | None:
-    try:
-        return MappedCopy(path, table.fingerprint) if path.exists() else None
-    except WeightTableError:
-        return None
-
-
-def _write(table: WeightTable, path: Path) -> None:
-    schema = _schema(table)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for entry, values in table.stream():
-            offsets = pa.array([0, len(values)], pa.int64())
-            row = [
-                pa.LargeListArray.from_arrays(offsets, values)
-                if field.name == entry.dtype
-                else pa.nulls(1, field.type)
-                for field in list(schema)[1:]
-            ]
-            writer.write_batch(pa.record_batch([pa.array([entry.name]), *row], schema=schema))
-    _seal(path)
-
-
-def _schema(table: WeightTable) -> pa.Schema:
-    index = [[e.name, e.dtype, list(e.shape)] for e in table.manifest.tensors]
-    metadata = {
-        _key("format_version"): str(FORMAT_VERSION).encode(),
-        _key("fingerprint"): table.fingerprint.encode(),
-        _key("index"): json.dumps(index, separators=(",", ":")).encode(),
-        _key("seal"): seal.BLANK.encode(),
-    }
-    lists = [
-        pa.field(dtype, pa.large_list(STORAGE[dtype].arrow)) for dtype in table.manifest.columns()
-    ]
-    return pa.schema([pa.field(NAME_COLUMN, pa.string()), *lists], metadata)
-
-
-def _tensors(reader: pa.ipc.RecordBatchFileReader, base: int) -> dict[str, MappedTensor]:
-    """The tensors in file order, zero-copy, as the index in the metadata names them."""
-    index = json.loads(reader.schema.metadata[_key("index")])
-    columns = {name: i for i, name in enumerate(reader.schema.names)}
+def locate_tensors(reader: pa.ipc.RecordBatchFileReader, base: int) -> dict[str, MappedTensor]:
+    """The tensors in file order, as the index in the metadata names them."""
+    index = iter(json.loads(reader.schema.metadata[key("index")]))
     found = {}
-    for i, (name, dtype, shape) in enumerate(index):
-        array = reader.get_batch(i).column(columns[dtype]).values
-        start = array.buffers()[1].address - base
-        found[name] = MappedTensor(dtype, tuple(shape), start, array)
+    for number in range(reader.num_record_batches):
+        batch = reader.get_batch(number)
+        rows = [next(index) for _ in range(batch.num_rows)]
+        lists = batch.column(rows[0][1])
+        memory = lists.values.buffers()[1].address - base
+        width = STORAGE[rows[0][1]].row_bytes
+        edges = [memory + width * offset for offset in lists.offsets.to_pylist()]
+        for (name, dtype, shape), start, stop in zip(rows, edges, edges[1:], strict=False):
+            found[name] = MappedTensor(dtype, tuple(shape), start, stop - start)
+    if next(index, None) is not None:
+        raise ValueError("the index names tensors that no batch holds")
     return found
 
 
-def _around(content: mmap.mmap, tensors: Iterable[MappedTensor]) -> Iterator[bytes]:
+def around(content: mmap.mmap, tensors: Iterable[MappedTensor]) -> Iterator[bytes]:
     """The bytes that belong to no tensor, from the start of the file to its end."""
     position = 0
     for tensor in tensors:
-        yield content[position : tensor.start]
-        position = tensor.start + tensor.array.nbytes
+        if tensor.start != position:
+            yield content[position : tensor.start]
+        position = tensor.start + tensor.nbytes
     yield content[position:]
 
 
-def _seal(path: Path) -> None:
-    content = _map(path)
-    buffer = pa.py_buffer(content)
-    tensors = _tensors(pa.ipc.open_file(buffer), buffer.address)
-    digest = seal.digest(b"".join(_around(content, tensors.values()))).encode()
-    # The metadata stands twice, in the schema message before and the footer after all values.
-    *_, last = tensors.values()
-    first = next(iter(tensors.values()))
-    end = last.start + last.array.nbytes
-    with open(path, "r+b") as file:
-        for place in seal.places(content[: first.start]):
-            file.seek(place)
-            file.write(digest)
-        for place in seal.places(content[end:]):
-            file.seek(end + place)
-            file.write(digest)
-
-
-def _map(path: Path) -> mmap.mmap:
+def map_file(path: Path) -> mmap.mmap:
+    """The file in memory, private to this process where it is written to."""
     with open(path, "rb") as file:
         # Private and writable: torch takes no read-only memory. A write, which read-only tensors
         # refuse, would stay within this process.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def _key(name: str) -> bytes:
+def key(name: str) -> bytes:
+    """A metadata key of ours."""
     return f"{PREFIX}{name}".encode()

@@ -110,7 +110,6 @@ class WeightTable:
         """Every tensor in file order, one in memory at a time; raises as `read_tensors`."""
         for entry in self.manifest.tensors:
             yield entry, self.read_tensors([entry.name])[entry.name]
-            self._let_go(entry)
 
     def read_file(self, name: str) -> bytes:
         """The content of an attached file.
@@ -161,6 +160,8 @@ class WeightTable:
 
     def _read_task(self, entries: list[TensorEntry]) -> dict[str, pa.Array]:
         array = self._decode([self._groups[e.name] for e in entries], entries[0].dtype, entries)
+        for entry in entries:
+            self._let_go(entry)
         starts = np.cumsum([0] + [e.rows for e in entries])
         return {
             e.name: array.slice(start, e.rows)

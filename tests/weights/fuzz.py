@@ -98,7 +98,7 @@ def values(table: WeightTable, name: str) -> np.ndarray:
 def copy_regions(path: Path, fingerprint: str) -> Regions:
     """Values, and what lies before, between and behind them."""
     tensors = MappedCopy(path, fingerprint).tensors.values()
-    held = [range(t.start, t.start + t.array.nbytes) for t in tensors]
+    held = [range(t.start, t.start + t.nbytes) for t in tensors]
     starts = [0, *(part.stop for part in held)]
     stops = [*(part.start for part in held), path.stat().st_size]
     around = [range(a, b) for a, b in zip(starts, stops, strict=True) if a < b]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_compression.weights.mapped import mapped_path, open_mapped
+from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from tests.conftest import ROOT
 from tests.weights.mutation import OPERATIONS

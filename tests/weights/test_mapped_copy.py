@@ -14,7 +14,8 @@ import pytest
 
 from llm_compression.errors import CorruptWeightTableError, UnsupportedVersionError
 from llm_compression.weights.loader import MappedCopyWarning, WeightLoader
-from llm_compression.weights.mapped import MappedCopy, beside, mapped_path, open_mapped
+from llm_compression.weights.mapped import MappedCopy
+from llm_compression.weights.mapping import beside, mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from tests.weights import work
 from tests.weights.weight_tables import Content, every_dtype, expected_bytes, tensor_bytes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_compression.weights.loader import WeightLoader
-from llm_compression.weights.mapped import mapped_path
+from llm_compression.weights.mapping import mapped_path
 from llm_compression.weights.reader import WeightTable
 from tests.weights import work
 from tests.weights.weight_tables import every_dtype

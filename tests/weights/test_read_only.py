@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from llm_compression.weights.loader import WeightLoader, mapped_path
+from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.mapping import mapped_path
 from tests.weights.weight_tables import Content, tensor_bytes
 
 NAME = "float32.bias"  # 300 finite values

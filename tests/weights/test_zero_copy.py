@@ -5,7 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llm_compression.weights.loader import WeightLoader, mapped_path
+from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.mapping import mapped_path
 from tests.weights.weight_tables import Content
 
 UNPACKED = "int4"  # the one dtype that has no torch type of its own
