@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import signal
 import socket
 import threading
 import time
@@ -38,7 +39,15 @@ def silent_hub(online: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        previous = signal.signal(signal.SIGALRM, raise_timeout)
+        signal.alarm(15)  # without it, whoever waits for this hub waits for ever
         yield
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def raise_timeout(*_: object) -> None:
+    raise TimeoutError("still waiting for the hub")
 
 
 @pytest.fixture
