@@ -178,7 +178,8 @@ def show_runtimes() -> None:
         )
     print(
         f"\n  start: imports, opening the model, first sentence. dozen: {len(SENTENCES)} sentences"
-        f" at once, warm.\n  Best of {RUNS} processes each; embeddings compared with the last row."
+        f" at once, warm.\n  Best of {RUNS} processes each; embeddings compared with the last row;"
+        " llm-compression opens\n  the memory-mapped copy that part 2 made."
     )
 
 
@@ -188,9 +189,14 @@ def _differences(results: dict[str, Path]) -> dict[str, str]:
     arrays = {name: np.load(path) for name, path in results.items()}
     reference = list(arrays)[-1]
     return {
-        name: f"{np.abs(array - arrays[reference]).max():.1e}" if name != reference else "-"
+        name: _difference(float(np.abs(array - arrays[reference]).max()))
         for name, array in arrays.items()
-    }
+        if name != reference
+    } | {reference: "-"}
+
+
+def _difference(value: float) -> str:
+    return f"{value:.1e}" if value else "none, to the bit"
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Plugin: where the real data is there, a test that needs it may not skip.
+"""Plugin: where all the real data that a test needs is there, it may not skip.
 
 `make test` loads it with ``-p tests.architecture.no_skips``. A test needs data when it asks for
 the fixture of that name, itself or through another fixture, or carries the marker.
@@ -17,10 +17,11 @@ def pytest_runtest_makereport(
     """Turn a skip into a failure that names the data."""
     report = yield
     if report.skipped:
-        present = [path for name, path in data().items() if path.exists() and needs(item, name)]
-        if present:
+        needed = [path for name, path in data().items() if needs(item, name)]
+        if needed and all(path.exists() for path in needed):
+            there = " and ".join(map(str, needed))
             report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} skips although {present[0]} exists"
+            report.longrepr = f"{item.nodeid} skips although {there} is there"
     return report
 
 

@@ -34,10 +34,10 @@ def test_table_of_runtimes(
     monkeypatch.setattr(demo, "in_fresh_process", demo.measure)
     demo.show_runtimes()
     ours, theirs = re.findall(
-        r"^  (\S+) \S+ +[\d.]+ s +[\d.]+ ms   (\S+)$", capsys.readouterr().out, re.M
+        r"^  (\S+) \S+ +[\d.]+ s +[\d.]+ ms   (.*)$", capsys.readouterr().out, re.M
     )
     assert ours[0] == "llm-compression"
-    assert float(ours[1]) < 1e-6
+    assert ours[1] == "none, to the bit" or float(ours[1]) < 1e-6
     assert theirs == ("transformers", "-")
 
 
