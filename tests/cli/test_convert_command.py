@@ -100,6 +100,12 @@ def test_no_checkpoint(cli: Cli, tmp_path: Path, target: Path):
     assert message.startswith(f"no checkpoint folder at {tmp_path / 'nowhere'}; give a folder")
 
 
+def test_the_home_of_nobody(cli: Cli, target: Path):
+    path = "~nobody-of-this-name/model"
+    assert path in cli("convert", path, target).error(1)
+    assert path in cli("embed", path, "a cat").error(1)
+
+
 def test_no_checkpoint_on_the_hub(cli: Cli, target: Path):
     message = cli("convert", "someone/nothing", target).error(1)
     assert message.startswith("no folder someone/nothing here, and the hub gave no repository")

@@ -104,22 +104,25 @@ def test_vectors_of_another_model(cli: Cli, prompted_table: Path, corpus: Path):
 
 
 @pytest.mark.parametrize(
-    ("made", "searched", "differs"),
+    ("options", "differs"),
     [
-        (["--truncate-dim", "8"], [], "dimension is 8 there, 32 here"),
-        ([], ["--truncate-dim", "8"], "dimension is 32 there, 8 here"),
-        (["--precision", "int8"], [], "precision is 'int8' there, 'float32' here"),
-        (["--no-normalize"], [], "normalized is False there, True here"),
-        (["--max-seq-length", "30"], [], "max_seq_length is 30 there, 32 here"),
-        (["--compute-dtype", "bfloat16"], [], "compute_dtype is 'bfloat16' there, 'float32' here"),
+        ((["--truncate-dim", "8"], []), "dimension is 8 there, 32 here"),
+        (([], ["--truncate-dim", "8"]), "dimension is 32 there, 8 here"),
+        ((["--precision", "int8"], []), "precision is 'int8' there, 'float32' here"),
+        ((["--no-normalize"], []), "normalized is False there, True here"),
+        ((["--max-seq-length", "30"], []), "max_seq_length is 30 there, 32 here"),
+        (
+            (["--compute-dtype", "bfloat16"], []),
+            "compute_dtype is 'bfloat16' there, 'float32' here",
+        ),
     ],
 )
 def test_vectors_made_differently(
-    made: list[str], searched: list[str], differs: str, cli: Cli, tiny_table: Path, target: Path
+    options: tuple[list[str], list[str]], differs: str, cli: Cli, corpus: Path, tiny_table: Path
 ):
-    path = target
-    assert cli("embed", tiny_table, *TEXTS, "--output", path, *made).status == 0
-    assert differs in cli("search", tiny_table, QUERY, "--in", path, *searched).error(2)
+    made, searched = options
+    assert cli("embed", tiny_table, *TEXTS, "--output", corpus, *made).status == 0
+    assert differs in cli("search", tiny_table, QUERY, "--in", corpus, *searched).error(2)
 
 
 def test_a_parquet_file_without_vectors(cli: Cli, tiny_table: Path, tmp_path: Path):
