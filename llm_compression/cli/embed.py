@@ -100,7 +100,7 @@ def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
             row = {"text": text, "embedding": vector.tolist(), "tokens": tokens}
             print(json.dumps({**row, "truncated": truncated}, ensure_ascii=False), file=out)
         else:
-            numbers = " ".join(f"{value:8.4f}" for value in vector[:6].tolist())
+            numbers = " ".join(f"{value:8.4g}" for value in vector[:6].tolist())
             print(f"{_short(text):<40} {tokens:>5} tokens  [{numbers} ...]", file=out)
 
 

@@ -1,6 +1,5 @@
 """convert: checkpoint in, verified weight table out."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm_compression.conversion.dtypes import (
+    FLOAT_DTYPES,
+    cast,
+    raw_bytes,
+    stored_dtype,
+    warn_non_finite,
+)
 from llm_compression.conversion.families import Blueprint, read_blueprint
 from llm_compression.conversion.hub import Source, resolve
 from llm_compression.conversion.source import dtype_name
@@ -15,16 +21,10 @@ from llm_compression.errors import CheckpointError, ConversionError
 from llm_compression.version import __version__
 from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.reader import WeightTable, raw_values
-from llm_compression.weights.schema import STORAGE, Manifest, Provenance
+from llm_compression.weights.schema import Manifest, Provenance
 from llm_compression.weights.writer import WeightWriter
 
-FLOAT_DTYPES = ("float32", "float16", "bfloat16")
-_CHECK_ELEMENTS = 1 << 22
 Progress = Callable[[str, int, int], None]  # step, done, total
-
-
-class NonFiniteWeightWarning(UserWarning):
-    """A tensor of the checkpoint holds NaN or infinite values; they are kept as they are."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def _write(
 ) -> Manifest:
     infos = blueprint.checkpoint.tensors()
     dtypes = sorted(
-        {_stored_dtype(infos[s].dtype, s, dtype) for s in blueprint.plan.sources.values()}
+        {stored_dtype(infos[s].dtype, s, dtype) for s in blueprint.plan.sources.values()}
     )
     with WeightWriter(path, blueprint.spec, dtypes) as writer:
         for name, source, tensor in _tensors(blueprint, dtype, "converting", progress):
-            _warn_non_finite(source, tensor)
+            warn_non_finite(source, tensor)
             writer.add_tensor(
                 name,
                 raw_bytes(tensor),
@@ -142,47 +142,9 @@ def _tensors(
     for done, (name, source) in enumerate(sources.items()):
         if progress:
             progress(step, done, len(sources))
-        yield name, source, _cast(source, blueprint.checkpoint.tensor(source), dtype)
+        yield name, source, cast(source, blueprint.checkpoint.tensor(source), dtype)
     if progress:
         progress(step, len(sources), len(sources))
-
-
-def _stored_dtype(source_dtype: str, name: str, dtype: str | None) -> str:
-    if source_dtype not in STORAGE:
-        raise CheckpointError(
-            f"tensor {name} has dtype {source_dtype}, which the format does not store "
-            f"(it stores {', '.join(STORAGE)})"
-        )
-    return dtype if dtype and source_dtype in FLOAT_DTYPES else source_dtype
-
-
-def _cast(name: str, tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
-    stored = _stored_dtype(dtype_name(tensor.dtype), name, dtype)
-    cast = tensor.to(getattr(torch, stored))
-    if cast.dtype != tensor.dtype and torch.any(torch.isinf(cast) & ~torch.isinf(tensor)):
-        instead = "use --dtype bfloat16" if stored == "float16" else "leave --dtype out"
-        raise ConversionError(
-            f"tensor {name} has values beyond {stored}'s {torch.finfo(cast.dtype).max:g}; {instead}"
-        )
-    return cast
-
-
-def _warn_non_finite(name: str, tensor: torch.Tensor) -> None:
-    if not tensor.is_floating_point():
-        return
-    parts = torch.split(tensor.reshape(-1), _CHECK_ELEMENTS)
-    bad = sum(int(torch.count_nonzero(~torch.isfinite(part))) for part in parts)
-    if bad:
-        warnings.warn(
-            f"tensor {name} holds {bad} NaN or infinite values; they are kept",
-            NonFiniteWeightWarning,
-            stacklevel=2,
-        )
-
-
-def raw_bytes(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's values as uint8, row-major, without a copy."""
-    return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
 def _provenance(origin: Source, blueprint: Blueprint) -> Provenance:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llm_compression import WeightLoader, convert
-from llm_compression.conversion.convert import NonFiniteWeightWarning
+from llm_compression.conversion.dtypes import NonFiniteWeightWarning
 from llm_compression.errors import ConversionError
 from llm_compression.weights.reader import WeightTable
 from tests.conversion.checkpoints import assert_same_bits, bits, read_tensors, write_tensors
