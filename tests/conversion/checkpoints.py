@@ -30,11 +30,12 @@ def save_as(folder: Path, architecture: str, **options: Any) -> dict[str, torch.
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of the folder's safetensors files, as the library itself reads them."""
-    found: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        found |= load_file(path)
-    return found
+    """Every tensor of the folder's safetensors files, as the library itself reads them.
+
+    Clones, as its tensors are views of the file, which a test may write again.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    return {name: t.clone() for path in paths for name, t in load_file(path).items()}
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -226,6 +226,7 @@ def test_a_model_saved_by_the_installed_release(
     from sentence_transformers import SentenceTransformer
 
     source = make_checkpoint(pooling="cls", prompts={"query": "query: "}, max_seq_length=17)
+    write_json(source / "1_Pooling/config.json", legacy_pooling("cls"))
     SentenceTransformer(str(source), device="cpu").save_pretrained(str(tmp_path / "saved"))
     convert(source, tmp_path / "source.parquet")
     convert(tmp_path / "saved", target)

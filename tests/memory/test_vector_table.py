@@ -187,7 +187,7 @@ def test_ranges_that_are_none(path: Path):
         pa.array([1.0, 2.0, 3.0, 4.0]),
         pa.array(["a", "b", "c", "d"]),
         pa.array([[1.0], [1.0, 2.0], [3.0], []], pa.list_(pa.float32())),
-        pa.array([[1.0, 2.0, 3.0, 4.0], None, [1.0] * 4, [1.0] * 4], pa.list_(pa.float32(), 4)),
+        pa.array([[1.0] * 8, None, [1.0] * 4, [1.0] * 4], pa.list_(pa.float32())),
         pa.array([[1.0, 2.0, 3.0]] * 4, pa.list_(pa.float32(), 3)),
         pa.array([["a"] * 4] * 4, pa.list_(pa.string(), 4)),
     ],
