@@ -13,8 +13,8 @@ from llm_compression.weights.schema import STORAGE, FileRole, Quantization
 from scripts.make_golden import write_golden
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.parquet"
-SHA256 = "30e7f8b9c0a00f5732b0b8f1847f9b1bfc75f2655cb1ed4c79e3a18b5b263ae1"
-FINGERPRINT = "0dacf95aa8d20c6c93d07eec9f7144a06c841e499676f26007bfb7d08d1a775c"
+SHA256 = "3c1e0bcdb02b25bd224f3e55d5395425fd92ec6437bc13070b6496823f2ceb1e"
+FINGERPRINT = "02010e03f0bfb93864e8a8669259a4831b63bd8407da6f8d7ecc06839b768c0e"
 INF = float("inf")
 
 VALUES = {

@@ -1,7 +1,9 @@
 """Fixtures: a weight table of every dtype, and clean processes that have everything imported."""
 
+from collections.abc import Callable
 from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,17 @@ def processes() -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.weights.work"])
     return context
+
+
+@pytest.fixture(scope="session")
+def start(processes: ForkServerContext) -> Callable[..., tuple[Connection, ForkServerProcess]]:
+    """Starts ``work(pipe, *args)`` in a process of its own and gives the pipe's other end."""
+
+    def begin(work: Callable[..., None], *args: object) -> tuple[Connection, ForkServerProcess]:
+        here, there = processes.Pipe()
+        process = processes.Process(target=work, args=(there, *args), daemon=True)
+        process.start()
+        there.close()  # so that the death of the other process ends a wait for its word
+        return here, process
+
+    return begin

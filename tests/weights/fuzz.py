@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from llm_compression.errors import LLMCompressionError
 from llm_compression.weights.mapped import MappedCopy
 from llm_compression.weights.reader import WeightTable, raw_values
-from tests.weights.mutation import Mutation, Patient, Regions, draw
+from tests.weights.mutation import Mutation, Patient, Regions, draw, sweep
 
 HEADER = 24  # the first bytes of a page
 Check = Callable[[], str | None]  # what went wrong, or None if the change was noticed
@@ -140,7 +140,9 @@ def mutations(patient: Patient, regions: Regions, args: argparse.Namespace) -> I
     for i in range(args.first, args.first + args.count):
         sys.stderr.write(f"{i}\n")
         sys.stderr.flush()
-        mutation = draw(patient.content, regions, random.Random(f"{args.seed}/{i}"))
+        rng = random.Random(f"{args.seed}/{i}")
+        content = patient.content
+        mutation = sweep(content, i, rng) if args.sweep else draw(content, regions, rng)
         patient.harm(mutation)
         yield mutation
         patient.heal(mutation)
@@ -152,6 +154,7 @@ def main() -> int:
     parser.add_argument("table", type=Path)
     parser.add_argument("--copy", type=Path, help="the mapped copy, for kind copy")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sweep", action="store_true", help="flip a bit of each byte in turn")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
     args = parser.parse_args()

@@ -38,6 +38,12 @@ def draw(content: bytes, regions: Regions, rng: random.Random) -> Mutation:
             return Mutation(region, operation, start, size, new)
 
 
+def sweep(content: bytes, i: int, rng: random.Random) -> Mutation:
+    """One bit of byte ``i``: over a whole file, every byte once."""
+    size, new = flip_here(content, i, rng)
+    return Mutation("sweep", "flip_here", i, size, new)
+
+
 def flip(content: bytes, start: int, rng: random.Random) -> tuple[int, bytes]:
     """One to eight bits within 64 bytes."""
     window = bytearray(content[start : start + 64])

@@ -4,7 +4,6 @@ import errno
 import os
 import threading
 from contextlib import suppress
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -115,12 +114,10 @@ def test_many_waiting_writers_take_turns(target: Path):
     assert found in contents
 
 
-def test_what_a_killed_writer_left_is_taken_over(target: Path, processes: ForkServerContext):
+def test_what_a_killed_writer_left_is_taken_over(target: Path, start):
     target.write_bytes(b"old")
-    here, there = processes.Pipe()
-    process = processes.Process(target=work.write_and_hang, args=(target, there))
-    process.start()
-    assert here.recv() == "half"
+    pipe, process = start(work.write_and_hang, target)
+    assert pipe.recv() == "half"
     with pytest.raises(TargetBusyError):
         write(target, b"too early")
     process.kill()

@@ -10,6 +10,7 @@ import pytest
 from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from tests.conftest import ROOT
+from tests.format.test_golden import GOLDEN
 from tests.weights.mutation import OPERATIONS
 
 TABLE_REGIONS = {
@@ -61,6 +62,11 @@ def test_the_real_model(minilm_table: Path):
 
 def test_a_mapped_copy(every_dtype_table: Path):
     fuzz_copy(every_dtype_table, count=1000)
+
+
+@pytest.mark.slow
+def test_every_byte_of_a_table():
+    fuzz("table", GOLDEN, "--sweep", count=GOLDEN.stat().st_size)
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_one_of_another_model_is_refused_by_name(model: Path, copy: Path):
 
 def test_one_of_a_newer_version_is_made_again(model: Path, copy: Path, content: Content):
     copy.unlink()
-    with mock.patch("llm_compression.weights.mapped.FORMAT_VERSION", 2):
+    with mock.patch("llm_compression.weights.mapping.FORMAT_VERSION", 2):
         open_newer(model, copy)
     with pytest.raises(UnsupportedVersionError, match=r"format version '2'"):
         MappedCopy(copy, WeightTable(model).fingerprint)

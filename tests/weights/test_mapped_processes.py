@@ -43,29 +43,22 @@ def test_made_by_four_at_once(processes: ForkServerContext, large_table: Path, e
     WeightLoader(large_table, mapped=True).verify()
 
 
-def test_its_pages_are_shared(processes: ForkServerContext, large_table: Path, empty_cache: Path):
+def test_its_pages_are_shared(start, large_table: Path, empty_cache: Path):
     WeightLoader(large_table, mapped=True)
-    size = mapped_path(WeightTable(large_table)).stat().st_size
-    before = mapped_path(WeightTable(large_table)).read_bytes()
-    users = [toucher(processes, large_table, empty_cache) for _ in range(2)]
+    path = mapped_path(WeightTable(large_table))
+    before = path.read_bytes()
+    users = [start(work.touch_mapped, large_table, empty_cache) for _ in range(2)]
     for pipe, _ in users:
         assert pipe.recv() == "touched"
     for counts in [ask(pipe) for pipe, _ in users]:
-        assert counts["Rss"] >= 0.95 * size
-        assert counts["Shared_Clean"] >= 0.95 * size
+        assert counts["Rss"] >= 0.95 * len(before)
+        assert counts["Shared_Clean"] >= 0.95 * len(before)
         assert counts["Private_Dirty"] == counts["Shared_Dirty"] == counts["Anonymous"] == 0
         assert counts["Pss"] <= 0.55 * counts["Rss"]
     for pipe, process in users:
         pipe.send("go")
         process.join()
-    assert mapped_path(WeightTable(large_table)).read_bytes() == before
-
-
-def toucher(context: ForkServerContext, table: Path, cache: Path) -> tuple[Connection, object]:
-    here, there = context.Pipe()
-    process = context.Process(target=work.touch_mapped, args=(table, cache, there))
-    process.start()
-    return here, process
+    assert path.read_bytes() == before
 
 
 def ask(pipe: Connection) -> dict[str, int]:
@@ -73,17 +66,11 @@ def ask(pipe: Connection) -> dict[str, int]:
     return pipe.recv()
 
 
-def test_killed_while_it_is_made(
-    processes: ForkServerContext, large_table: Path, empty_cache: Path
-):
+def test_killed_while_it_is_made(start, large_table: Path, empty_cache: Path):
     path, rng, leftovers = mapped_path(WeightTable(large_table)), random.Random(4), 0
     for _ in range(KILLS):
-        here, there = processes.Pipe()
-        process = processes.Process(
-            target=work.open_mapped_when_told, args=(there, large_table, empty_cache)
-        )
-        process.start()
-        assert here.recv() == "ready"
+        pipe, process = start(work.open_mapped_when_told, large_table, empty_cache)
+        assert pipe.recv() == "ready"
         time.sleep(rng.uniform(0.005, 0.08))
         process.kill()
         process.join()

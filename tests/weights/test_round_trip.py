@@ -11,7 +11,13 @@ from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import STORAGE
 from llm_compression.weights.writer import PAGE_BYTES, WeightWriter
-from tests.weights.weight_tables import Content, Stored, expected_bytes, of_values, tensor_bytes
+from tests.weights.weight_tables import (
+    Content,
+    expected_bytes,
+    of_values,
+    random_bits,
+    tensor_bytes,
+)
 
 TORCH_DTYPE = {"int4": torch.int8}
 
@@ -97,9 +103,7 @@ def test_a_tensor_of_many_pages(tmp_path: Path, mapped: bool):
 @pytest.mark.parametrize("dtype", list(STORAGE))
 @pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257])
 def test_every_dtype_at_small_sizes(tmp_path: Path, dtype: str, count: int):
-    rows = (count + 1) // 2 if dtype == "int4" else count
-    raw = np.random.default_rng(count).integers(0, 256, rows * STORAGE[dtype].row_bytes, np.uint8)
-    stored = Stored(dtype, (count,), raw)
+    stored = random_bits(np.random.default_rng(count), dtype, count)
     path = tmp_path / "small.parquet"
     Content({"a": stored}, {}).write(path)
     assert tensor_bytes(WeightLoader(path).get_tensor("a")) == expected_bytes(stored)

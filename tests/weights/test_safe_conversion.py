@@ -40,31 +40,27 @@ def fingerprint(target: Path) -> str:
     return table.fingerprint
 
 
-def kill_during(processes: ForkServerContext, source: Path, target: Path, delay: float) -> None:
+def kill_during(start, source: Path, target: Path, delay: float) -> None:
     """SIGKILL a conversion ``delay`` seconds after its start."""
-    here, there = processes.Pipe()
-    process = processes.Process(target=work.convert_when_told, args=(there, source, target))
-    process.start()
-    assert here.recv() == "ready"
+    pipe, process = start(work.convert_when_told, source, target)
+    assert pipe.recv() == "ready"
     time.sleep(delay)
     process.kill()
     process.join()
 
 
-def kill_often(
-    processes: ForkServerContext, checkpoints: list[Path], target: Path, *, kills: int
-) -> None:
+def kill_often(start, checkpoints: list[Path], target: Path, *, kills: int) -> None:
     """Old and new model take turns, so that a target of either, or none, is there before."""
     truth = [convert(source, target).fingerprint for source in checkpoints]
-    started = time.monotonic()
+    began = time.monotonic()
     convert(checkpoints[0], target)
-    duration = time.monotonic() - started
+    duration = time.monotonic() - began
     rng, leftovers, state = random.Random(kills), 0, {truth[0]}
     for i in range(kills):
         if i % 3 == 2:
             target.unlink()
             state = set()
-        kill_during(processes, checkpoints[i % 2], target, rng.uniform(0, 1.5 * duration))
+        kill_during(start, checkpoints[i % 2], target, rng.uniform(0, 1.5 * duration))
         leftovers += len([name for name in names(target) if name != target.name])
         if target.exists():
             assert fingerprint(target) in state | {truth[i % 2]}
@@ -83,17 +79,13 @@ def two_models(make_checkpoint) -> list[Path]:
     return [make_checkpoint(seed=seed, pooling=None, **size) for seed in (1, 2)]
 
 
-def test_killed_at_random_moments(
-    processes: ForkServerContext, two_models: list[Path], target: Path
-):
-    kill_often(processes, two_models, target, kills=SHORT)
+def test_killed_at_random_moments(start, two_models: list[Path], target: Path):
+    kill_often(start, two_models, target, kills=SHORT)
 
 
 @pytest.mark.slow
-def test_killed_at_a_hundred_random_moments(
-    processes: ForkServerContext, two_models: list[Path], target: Path
-):
-    kill_often(processes, two_models, target, kills=FULL)
+def test_killed_at_a_hundred_random_moments(start, two_models: list[Path], target: Path):
+    kill_often(start, two_models, target, kills=FULL)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.99])

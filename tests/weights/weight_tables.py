@@ -98,8 +98,7 @@ def every_dtype(seed: int = 0, *, rows: int = 60) -> Content:
     rng = np.random.default_rng(seed)
 
     def bits(dtype: str, *shape: int, quantization: Quantization | None = None) -> Stored:
-        size = stored_rows(dtype, shape) * STORAGE[dtype].row_bytes
-        return Stored(dtype, shape, rng.integers(0, 256, size, np.uint8), quantization)
+        return replace(random_bits(rng, dtype, *shape), quantization=quantization)
 
     def scales(*shape: int) -> Stored:
         return of_values("float32", rng.uniform(0.01, 0.1, shape).astype(np.float32))
@@ -128,6 +127,14 @@ def every_dtype(seed: int = 0, *, rows: int = 60) -> Content:
         "folder/long.txt": (FileRole.SOURCE, b"a long line of text\n" * 60_000),
     }
     return Content(tensors, files)
+
+
+def random_bits(rng: np.random.Generator, dtype: str, *shape: int) -> Stored:
+    """A tensor of any bit pattern; the padding of an odd int4 is zero."""
+    raw = rng.integers(0, 256, stored_rows(dtype, shape) * STORAGE[dtype].row_bytes, np.uint8)
+    if dtype == "int4" and np.prod(shape) % 2:
+        raw[-1] &= 15
+    return Stored(dtype, shape, raw)
 
 
 def of_values(dtype: str, values: np.ndarray) -> Stored:

@@ -20,9 +20,9 @@ def wait_until(moment: float) -> None:
         pass
 
 
-def convert_when_told(start: Connection, source: Path, target: Path) -> None:
+def convert_when_told(ready: Connection, source: Path, target: Path) -> None:
     """Say that all is ready and convert at once."""
-    start.send("ready")
+    ready.send("ready")
     convert(source, target)
 
 
@@ -50,7 +50,7 @@ def convert_on_a_small_disk(source: Path, target: Path, limit: int) -> str:
     return "no error"
 
 
-def write_and_hang(path: Path, ready: Connection) -> None:
+def write_and_hang(ready: Connection, path: Path) -> None:
     """Write half of a file and wait to be killed."""
     with atomic_write(path) as draft:
         draft.path.write_bytes(b"half of it" * 1000)
@@ -67,10 +67,10 @@ def open_mapped_at(moment: float, path: Path, cache: Path) -> tuple[bool, Path]:
     return loader.is_mapped, mapped_path(loader.table)
 
 
-def open_mapped_when_told(start: Connection, path: Path, cache: Path) -> None:
+def open_mapped_when_told(ready: Connection, path: Path, cache: Path) -> None:
     """Say that all is ready and make the mapped copy at once."""
     os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
-    start.send("ready")
+    ready.send("ready")
     WeightLoader(path, mapped=True)
 
 
@@ -84,7 +84,7 @@ def map_on_a_small_disk(path: Path, cache: Path, limit: int) -> list[str]:
     return [warning.category.__name__ for warning in said]
 
 
-def touch_mapped(path: Path, cache: Path, pipe: Connection) -> None:
+def touch_mapped(pipe: Connection, path: Path, cache: Path) -> None:
     """Read every mapped value, count pages when told, hold the mapping until told to go."""
     os.environ["LLM_COMPRESSION_CACHE"] = str(cache)
     loader = WeightLoader(path, mapped=True)
