@@ -12,6 +12,7 @@ LLMCompressionError
 │   ├── CheckpointNotFoundError     no such folder or hub id
 │   ├── CheckpointError             its contents contradict each other
 │   └── UnknownArchitectureError    a family or variant that is not supported
+├── OutputError                  a file that cannot be written
 ├── TargetBusyError              another process is writing the same file
 ├── InputError                   what was passed in cannot be embedded
 │   └── TruncationError             a text longer than the model's maximum
@@ -72,6 +73,10 @@ class CheckpointError(ConversionError, ValueError):
 
 class UnknownArchitectureError(ConversionError, ValueError):
     """The checkpoint belongs to a family or variant that is not supported."""
+
+
+class OutputError(LLMCompressionError, OSError):
+    """A file cannot be written."""
 
 
 class TargetBusyError(LLMCompressionError):

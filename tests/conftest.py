@@ -129,8 +129,14 @@ def write_modules(
         for i, (name, path) in enumerate(zip(names, paths, strict=False))
     ]
     write_json(folder / "modules.json", rows)
-    key = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}.get(pooling, pooling)
-    config = {"word_embedding_dimension": 32, f"pooling_mode_{key}": True}
+    keys = {
+        "cls": "cls_token",
+        "mean": "mean_tokens",
+        "max": "max_tokens",
+        "lasttoken": "lasttoken",
+    }
+    config = {f"pooling_mode_{key}": mode == pooling for mode, key in keys.items()}
+    config["word_embedding_dimension"] = 32
     write_json(folder / "1_Pooling" / "config.json", config)
     if prompts is not None:
         config = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}

@@ -12,15 +12,16 @@ from llm_compression.cli.engines import (
     open_engine,
     vector_table,
 )
-from llm_compression.cli.texts import gather
-from llm_compression.errors import InputError
+from llm_compression.cli.texts import gather, one_line
+from llm_compression.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.vector_table import VectorTable
     from llm_compression.metrics.quantization import EmbeddingRanges
 
-PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+SCALED = ("int8", "uint8")
+PRECISIONS = ("float32", *SCALED, "binary", "ubinary")
 FORMATS = ("table", "jsonl", "parquet")
 
 
@@ -33,27 +34,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
     parser.add_argument("--prompt", help="text put in front of every input")
     parser.add_argument("--prompt-name", help="one of the model's own prompts")
-    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
-    parser.add_argument("--ranges", metavar="FILE", help="int8 and uint8 ranges to use")
-    parser.add_argument("--save-ranges", metavar="FILE", help="make ranges from these texts")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="what comes out")
+    ranges = parser.add_mutually_exclusive_group()
+    ranges.add_argument("--ranges", metavar="FILE", help="int8 and uint8 ranges to use")
+    ranges.add_argument("--save-ranges", metavar="FILE", help="make ranges from these texts")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed and write."""
     kind = _format(arguments)
-    texts = gather(arguments.texts, arguments.file)
-    table = _embed(arguments, texts)
-    if kind == "parquet":
-        table.write(Path(arguments.output))
-    elif not _to_screen(arguments):
-        with Path(arguments.output).open("w", encoding="utf-8") as file:
-            _print(table, kind, file)
-    else:
+    _check_ranges(arguments)
+    table = _embed(arguments, gather(arguments.texts, arguments.file))
+    if _to_screen(arguments):
         _print(table, kind, sys.stdout)
-    if not _to_screen(arguments):
-        count, width = table.vectors.shape
-        print(f"wrote {arguments.output}: {count} vectors of {width} {table.vectors.dtype}")
+        return 0
+    _write(table, kind, Path(arguments.output))
+    count, width = table.vectors.shape
+    print(f"wrote {arguments.output}: {count} vectors of {width} {table.vectors.dtype}")
     return 0
+
+
+def _write(table: "VectorTable", kind: str, path: Path) -> None:
+    from llm_compression.weights.atomic import atomic_write
+
+    try:
+        if kind == "parquet":
+            table.write(path)
+            return
+        with atomic_write(path) as draft, draft.path.open("w", encoding="utf-8") as file:
+            _print(table, kind, file)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check_ranges(arguments: argparse.Namespace) -> None:
+    given = arguments.ranges or arguments.save_ranges
+    if given and arguments.precision not in SCALED:
+        raise InputError("--ranges and --save-ranges are for --precision int8 and uint8")
 
 
 def _format(arguments: argparse.Namespace) -> str:
@@ -83,14 +100,21 @@ def _ranges(
 ) -> "EmbeddingRanges | None":
     from llm_compression.metrics.quantization import EmbeddingRanges
 
-    if arguments.precision not in ("int8", "uint8"):
+    if arguments.precision not in SCALED:
         return None
     if arguments.ranges:
         return EmbeddingRanges.load(arguments.ranges)
     made = engine.calibrate(texts, **encode_options(arguments), prompt=prompt)
     if arguments.save_ranges:
-        made.save(arguments.save_ranges)
+        _save(made, Path(arguments.save_ranges))
     return made
+
+
+def _save(ranges: "EmbeddingRanges", path: Path) -> None:
+    try:
+        ranges.save(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
@@ -101,8 +125,4 @@ def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
             print(json.dumps({**row, "truncated": truncated}, ensure_ascii=False), file=out)
         else:
             numbers = " ".join(f"{value:8.4g}" for value in vector[:6].tolist())
-            print(f"{_short(text):<40} {tokens:>5} tokens  [{numbers} ...]", file=out)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+            print(f"{one_line(text, 40):<40} {tokens:>5} tokens  [{numbers} ...]", file=out)

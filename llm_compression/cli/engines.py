@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what decides the numbers in a vector."""
     parser.add_argument("model", help="weight table, checkpoint folder or hub id")
-    parser.add_argument("--compute-dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--compute-dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="what the core computes in",
+    )
     parser.add_argument("--max-seq-length", type=int, help="tokens kept; default: the model's own")
     parser.add_argument(
         "--truncation", default="warn", choices=("warn", "error", "ok"), help="for longer texts"
@@ -22,12 +27,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--deterministic", action="store_true", help="same bits for a text in any batch"
     )
     parser.add_argument("--truncate-dim", type=int, help="keep the first dimensions only")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=32, help="texts run together")
     normalize = parser.add_mutually_exclusive_group()
     normalize.add_argument(
         "--normalize", action="store_true", default=None, help="default: as the model does"
     )
-    normalize.add_argument("--no-normalize", dest="normalize", action="store_false")
+    normalize.add_argument(
+        "--no-normalize", dest="normalize", action="store_false", help="as they come"
+    )
 
 
 def open_engine(arguments: argparse.Namespace) -> "ArrowEngine":

@@ -1,6 +1,7 @@
 """The ``llm-compression`` command: one parser for all subcommands, and how errors are shown."""
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -24,20 +25,39 @@ Exit status is 0 on success, 1 on a failure and 2 on bad usage.
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 for a failure, 2 for bad usage."""
-    arguments = _parse(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a text may hold letters that a terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # what fails here must not fail at exit, beyond any handler
+        return status
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        _discard_output()
+        return 0
+    except OSError as error:
+        _discard_output()
+        return _fail(f"cannot write the output: {error.strerror or error}", 1)
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        arguments = _parse(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # one line each; nobody reads a source line here
             return int(arguments.run(arguments))
+    except SystemExit as stop:  # argparse has said why
+        return stop.code if isinstance(stop.code, int) else 1
     except InputError as error:
         return _fail(error, 2)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (LLMCompressionError, OSError) as error:
+    except LLMCompressionError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+
+
+def _discard_output() -> None:
+    """Let what is still in the buffer go nowhere when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

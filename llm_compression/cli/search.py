@@ -12,7 +12,7 @@ from llm_compression.cli.engines import (
     open_engine,
     vector_table,
 )
-from llm_compression.cli.texts import gather
+from llm_compression.cli.texts import gather, one_line
 from llm_compression.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=("text file, one a line, or a .parquet of `embed`; default: lines of stdin"),
     )
-    parser.add_argument("--top-k", type=int, default=5)
+    parser.add_argument("--top-k", type=int, default=5, help="matches shown; default: 5")
     parser.add_argument("--json", action="store_true", help="JSON lines")
 
 
@@ -64,4 +64,4 @@ def _print(rank: int, score: float, text: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"rank": rank, "score": score, "text": text}, ensure_ascii=False))
     else:
-        print(f"{rank:>3}  {score:7.4f}  {text}")
+        print(f"{rank:>3}  {score:7.4f}  {one_line(text)}")

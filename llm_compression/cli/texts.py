@@ -43,3 +43,9 @@ def _lines(content: bytes, where: str) -> list[str]:
             f"{where} is not UTF-8 at byte {error.start}; convert it, for example with iconv"
         ) from None
     return [line.rstrip("\r") for line in lines if line.strip()]
+
+
+def one_line(text: str, width: int | None = None) -> str:
+    """``text`` for a table: line breaks and runs of space as one space, cut to ``width``."""
+    line = " ".join(text.split())
+    return line if width is None or len(line) <= width else f"{line[: width - 3]}..."

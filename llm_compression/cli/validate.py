@@ -9,7 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="weight table")
     parser.add_argument("--reference", required=True, help="checkpoint folder or hub id")
     parser.add_argument("--texts", help="file with one text a line; default: a varied sample")
-    parser.add_argument("--compute-dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--compute-dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="what the core computes in",
+    )
     parser.add_argument("--absolute", type=float, help="bound on the absolute error of any tap")
     parser.add_argument("--cosine", type=float, help="bound on the cosine of any vector")
     parser.add_argument("--json", metavar="FILE", help="write the report there as well")
@@ -37,5 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(report.to_table())
     if arguments.json:
-        Path(arguments.json).write_text(report.to_json() + "\n", encoding="utf-8")
+        _write(Path(arguments.json), report.to_json())
     return 0 if report.passed else 1
+
+
+def _write(path: Path, report: str) -> None:
+    from llm_compression.errors import OutputError
+
+    try:
+        path.write_text(report + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -20,6 +20,7 @@ from llm_compression.conversion.source import dtype_name
 from llm_compression.errors import CheckpointError, ConversionError
 from llm_compression.version import __version__
 from llm_compression.weights.atomic import atomic_write
+from llm_compression.weights.paths import user_path
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import Manifest, Provenance
 from llm_compression.weights.writer import WeightWriter
@@ -68,7 +69,7 @@ def convert(
     """
     if dtype is not None and dtype not in FLOAT_DTYPES:
         raise ConversionError(f"dtype {dtype!r} is not one of {', '.join(FLOAT_DTYPES)}")
-    target = _target(Path(output).expanduser())
+    target = _target(user_path(output))
     origin = origin or resolve(
         source,
         revision=revision,

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from llm_compression.errors import ConversionError
 from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.paths import user_path
 
 
 def export(model: str | Path, folder: str | Path) -> Path:
@@ -21,7 +22,7 @@ def export(model: str | Path, folder: str | Path) -> Path:
         ConversionError: the folder exists and is not empty, or cannot be written.
         WeightTableError: the model cannot be read.
     """
-    target = Path(folder).expanduser()
+    target = user_path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConversionError(f"{target} exists and is not an empty folder; choose another path")
     loader = WeightLoader(model)

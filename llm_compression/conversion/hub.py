@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_compression.errors import CheckpointNotFoundError
+from llm_compression.weights.paths import user_path
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_ENDINGS = (".parquet", ".arrow", ".safetensors", ".bin", ".json")
@@ -37,7 +38,7 @@ def resolve(
     Raises:
         CheckpointNotFoundError: neither a folder nor a repository that can be had.
     """
-    path = Path(id_or_path).expanduser()
+    path = user_path(id_or_path)
     if path.is_dir():
         return Source(path, path.resolve().name, None)
     if path.exists() or not is_hub_id(id_or_path):

@@ -5,6 +5,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+from tokenizers.models import WordPiece
 
 from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import CheckpointError, CheckpointNotFoundError
@@ -36,7 +37,7 @@ def _from_vocab(folder: Path) -> Tokenizer:
     config = tokenizer_config(folder)
     try:
         return BertWordPieceTokenizer(
-            str(folder / _VOCAB),
+            WordPiece.read_file(str(folder / _VOCAB)),
             lowercase=bool(config.get("do_lower_case", True)),
             strip_accents=config.get("strip_accents"),
             handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),

@@ -28,6 +28,7 @@ from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import FileRole
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ArrowEngine:
         truncation: str = "warn",
         deterministic: bool = False,
     ) -> None:
-        path = Path(model_path).expanduser()
+        path = user_path(model_path)
         loader = WeightLoader(
             path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
         )
@@ -118,7 +119,7 @@ class ArrowEngine:
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Copy the weight table to ``folder/model.parquet`` and return that path."""
-        target = Path(folder).expanduser() / MODEL_FILE
+        target = user_path(folder) / MODEL_FILE
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.exists() and target.samefile(self.path)):
             with atomic_write(target) as draft:

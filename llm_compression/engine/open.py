@@ -8,7 +8,7 @@ from pathlib import Path
 from llm_compression.conversion.convert import Progress, convert
 from llm_compression.conversion.hub import is_hub_id, resolve
 from llm_compression.errors import CheckpointNotFoundError
-from llm_compression.weights.cache import cache_folder
+from llm_compression.weights.paths import cache_folder, user_path
 from llm_compression.weights.schema import FORMAT_VERSION
 
 MODEL_FILE = "model.parquet"
@@ -33,7 +33,7 @@ def locate(
         CheckpointNotFoundError: nothing of that name here or on the hub.
         ConversionError: the checkpoint cannot be converted.
     """
-    path = Path(id_or_path).expanduser()
+    path = user_path(id_or_path)
     if path.is_file():
         return path
     if (path / MODEL_FILE).is_file():

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llm_compression.errors import InputError, SpecError
+from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.metrics.quantization import EmbeddingRanges
 from llm_compression.spec import codec
@@ -15,6 +15,7 @@ from llm_compression.weights.atomic import atomic_write
 
 _IDENTITY = b"llm_compression.vectors"
 _RANGES = b"llm_compression.ranges"
+_PROMPT = b"llm_compression.prompt"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class VectorTable:
             "token_count": pa.array(self.token_counts, pa.int32()),
             "truncated": pa.array(self.truncated, pa.bool_()),
         }
-        metadata = {_IDENTITY: codec.dumps(self.identity), b"llm_compression.prompt": self.prompt}
+        metadata = {_IDENTITY: codec.dumps(self.identity), _PROMPT: self.prompt}
         if self.ranges is not None:
             metadata[_RANGES] = self.ranges.to_json()
         table = pa.table(columns).replace_schema_metadata(metadata)
@@ -62,20 +63,36 @@ class VectorTable:
             table = pq.read_table(path)
             metadata = table.schema.metadata or {}
             identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), str(path))
-            vectors = table["vector"].combine_chunks()
             return cls(
                 texts=table["text"].to_pylist(),
-                vectors=vectors.values.to_numpy().reshape(len(table), -1),
+                vectors=_vectors(table["vector"].combine_chunks(), identity),
                 token_counts=table["token_count"].to_pylist(),
                 truncated=table["truncated"].to_pylist(),
-                prompt=metadata[b"llm_compression.prompt"].decode(),
+                prompt=metadata[_PROMPT].decode(),
                 identity=identity,
                 ranges=_ranges(metadata, str(path)),
             )
-        except (OSError, pa.ArrowException, KeyError, SpecError) as error:
+        except (OSError, ValueError, KeyError) as error:  # Arrow's and the codec's are ValueErrors
             raise InputError(
                 f"{path} holds no vectors of `llm-compression embed`: {error}"
             ) from error
+
+
+def _vectors(column: pa.Array, identity: VectorIdentity) -> np.ndarray:
+    """(n, width) as the identity says.
+
+    Raises:
+        ValueError: the column is of another type or width, or has nulls.
+    """
+    packed = identity.precision in ("binary", "ubinary")
+    width = -(-identity.dimension // 8) if packed else identity.dimension
+    dtype = {"binary": "int8", "ubinary": "uint8"}.get(identity.precision, identity.precision)
+    kind, item = column.type, pa.from_numpy_dtype(dtype)
+    fits = pa.types.is_fixed_size_list(kind) and (kind.list_size, kind.value_type) == (width, item)
+    if not fits or column.null_count or column.flatten().null_count:
+        raise ValueError(f"vector is {kind}, expected {width} {dtype} without nulls")
+    vectors: np.ndarray = column.flatten().to_numpy().reshape(len(column), width)
+    return vectors
 
 
 def _ranges(metadata: dict[bytes, bytes], where: str) -> EmbeddingRanges | None:

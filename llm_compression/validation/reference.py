@@ -70,18 +70,18 @@ def _transformers() -> ModuleType:
 
 def _load(checkpoint: Path) -> tuple[Any, Any]:
     transformers = _transformers()
+    transformers.utils.logging.disable_progress_bar()
     try:
-        # float32 by name: transformers 5 otherwise takes the checkpoint's own dtype.
         model = transformers.AutoModel.from_pretrained(
             checkpoint,
-            dtype=torch.float32,
             attn_implementation="eager",  # the textbook form, not a kernel that we may share
             local_files_only=True,
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ParityError(f"transformers cannot load {checkpoint}: {error}") from error
-    return model.eval(), tokenizer
+    # float32 whatever the checkpoint has, whose own dtype transformers 5 would otherwise keep
+    return model.float().eval(), tokenizer
 
 
 def _tokenize(tokenizer: Any, spec: ModelSpec, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:

@@ -6,6 +6,7 @@ seal over every byte that is no value.
 """
 
 import hashlib
+import itertools
 import json
 import mmap
 from collections.abc import Iterable, Iterator
@@ -96,7 +97,7 @@ def locate_tensors(reader: pa.ipc.RecordBatchFileReader, base: int) -> dict[str,
     found = {}
     for number in range(reader.num_record_batches):
         batch = reader.get_batch(number)
-        rows = [next(index) for _ in range(batch.num_rows)]
+        rows = list(itertools.islice(index, batch.num_rows))
         lists = batch.column(rows[0][1])
         memory = lists.values.buffers()[1].address - base
         width = STORAGE[rows[0][1]].row_bytes

@@ -9,8 +9,8 @@ import pyarrow as pa
 from llm_compression.errors import WeightTableError
 from llm_compression.weights import seal
 from llm_compression.weights.atomic import atomic_write
-from llm_compression.weights.cache import cache_folder
 from llm_compression.weights.mapped import MappedCopy, around, key, locate_tensors, map_file
+from llm_compression.weights.paths import cache_folder
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, STORAGE, TensorEntry
 

@@ -1,6 +1,7 @@
 """WeightWriter: tensors in, one at a time; a sealed Parquet file out."""
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -87,13 +88,15 @@ class WeightWriter:
         """Append one tensor; ``raw`` is uint8, its values' bytes, row-major.
 
         Raises:
-            WeightTableError: ``raw`` has not the size that dtype and shape ask for.
+            WeightTableError: ``raw`` is not what dtype and shape ask for.
         """
         wanted = stored_rows(dtype, shape) * STORAGE[dtype].row_bytes
         if raw.nbytes != wanted:
             raise WeightTableError(
                 f"tensor {name}: {dtype} {list(shape)} takes {wanted} bytes, got {raw.nbytes}"
             )
+        if dtype == "int4" and math.prod(shape) % 2 and raw[-1] >> 4:
+            raise WeightTableError(f"tensor {name}: the last high nibble must be 0")
         stored = self._write_group(name, dtype, as_arrow(dtype, raw))
         sha = hashlib.sha256(raw.data).hexdigest()
         self._tensors.append(

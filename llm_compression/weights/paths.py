@@ -1,0 +1,16 @@
+"""Paths as a user writes them, and the folder where derived files live."""
+
+import os
+from pathlib import Path
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` resolved; the home of nobody is left as it is, and not found."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises RuntimeError
+
+
+def cache_folder() -> Path:
+    """For mapped copies and converted models: ``LLM_COMPRESSION_CACHE``, else the user's cache."""
+    if chosen := os.environ.get("LLM_COMPRESSION_CACHE"):
+        return user_path(chosen)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "llm_compression"
