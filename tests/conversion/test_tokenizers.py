@@ -74,7 +74,7 @@ def test_a_vocabulary_alone_works_as_in_transformers(
     assert ArrowEngine(target, mapped=False).token_ids(texts) == reference(texts)["input_ids"]
 
 
-@pytest.mark.parametrize("extra", [24, 25, 1000])
+@pytest.mark.parametrize("extra", [1, 24, 1000])
 def test_a_tokenizer_too_big_for_the_vocabulary(extra: int, bert: Path, target: Path):
     tokenizer = Tokenizer.from_file(str(bert / "tokenizer.json"))
     room = 64 - tokenizer.get_vocab_size()
