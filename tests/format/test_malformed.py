@@ -244,6 +244,19 @@ def test_an_attached_file_of_another_sha256(path: Path):
         table.verify_all()
 
 
+@pytest.mark.parametrize(
+    "name", ["../up", "/root", "a//b", "a/./b", "a/..", "C:a", "a\\b", "a\nb", ""]
+)
+def test_an_attached_file_that_would_leave_its_folder(path: Path, name: str):
+    forged(path, lambda true: with_last_file(true, name=name))
+    refused(path, CorruptWeightTableError, "is no plain relative path")
+
+
+def test_two_attached_files_of_one_name(path: Path):
+    forged(path, lambda true: with_last_file(true, name="empty.txt"))
+    refused(path, CorruptWeightTableError, r"file empty\.txt stands twice")
+
+
 def test_two_tensors_of_one_name(path: Path):
     forged(path, lambda true: with_tensor(true, "scalar", name="float32"))
     refused(path, CorruptWeightTableError, "float32")
