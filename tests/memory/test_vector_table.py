@@ -14,22 +14,25 @@ import pytest
 from llm_compression.errors import InputError, TargetBusyError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.vector_table import VectorTable
-from llm_compression.metrics.quantization import EmbeddingRanges
+from llm_compression.metrics.quantization import PRECISIONS, EmbeddingRanges
+from llm_compression.spec import codec
 from llm_compression.weights.atomic import atomic_write
 
 IDENTITY = VectorIdentity("f" * 64, "float32", 32, 4, normalized=True, precision="float32")
 TEXTS = ["the cat", "", "日本 🙂\x00\n", "the cat"]
 
 
-def table(dtype: str = "float32", rows: int = 4, width: int = 4, **options: Any) -> VectorTable:
-    numbers = np.random.default_rng(0).normal(size=(rows, width)) * 50
+def table(precision: str = "float32", rows: int = 4, **options: Any) -> VectorTable:
+    numbers = np.random.default_rng(0).normal(size=(rows, 4)) * 50
+    kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
+    width = 1 if "binary" in precision else 4
     return VectorTable(
         texts=TEXTS[:rows],
-        vectors=numbers.astype(dtype),
+        vectors=numbers[:, :width].astype(kind),
         token_counts=list(range(rows)),
         truncated=[i % 2 == 0 for i in range(rows)],
         prompt="query: ",
-        identity=IDENTITY,
+        identity=replace(IDENTITY, precision=precision),
         **options,
     )
 
@@ -47,10 +50,10 @@ def assert_equal(ours: VectorTable, theirs: VectorTable) -> None:
         assert getattr(ours, name) == getattr(theirs, name)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("rows", [0, 1, 4])
-def test_what_is_written_is_read(dtype: str, rows: int, path: Path):
-    written = table(dtype, rows)
+def test_what_is_written_is_read(precision: str, rows: int, path: Path):
+    written = table(precision, rows)
     written.write(path)
     assert_equal(VectorTable.read(path), written)
 
@@ -173,6 +176,15 @@ def test_metadata_that_is_none(key: str, value: bytes | None, path: Path):
         assert VectorTable.read(path).prompt == value.decode()
     else:
         refused(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"precision": "int4"}, {"precision": ""}, {"dimension": -4}, {"dimension": 5}]
+)
+def test_an_identity_that_cannot_be(change: dict[str, Any], path: Path):
+    identity = codec.dumps(replace(IDENTITY, **change)).encode()
+    rewrite(path, {b"llm_compression.vectors": identity})
+    refused(path)
 
 
 def test_ranges_that_are_none(path: Path):
