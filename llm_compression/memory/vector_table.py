@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.metrics.quantization import EmbeddingRanges
+from llm_compression.metrics.quantization import PRECISIONS, EmbeddingRanges
 from llm_compression.spec import codec
 from llm_compression.weights.atomic import atomic_write
 
@@ -84,6 +84,8 @@ def _vectors(column: pa.Array, identity: VectorIdentity) -> np.ndarray:
     Raises:
         ValueError: the column is of another type or width, or has nulls.
     """
+    if identity.precision not in PRECISIONS:
+        raise ValueError(f"precision {identity.precision!r} is not one of {PRECISIONS}")
     packed = identity.precision in ("binary", "ubinary")
     width = -(-identity.dimension // 8) if packed else identity.dimension
     dtype = {"binary": "int8", "ubinary": "uint8"}.get(identity.precision, identity.precision)

@@ -88,15 +88,12 @@ class WeightWriter:
         """Append one tensor; ``raw`` is uint8, its values' bytes, row-major.
 
         Raises:
-            WeightTableError: ``raw`` is not what dtype and shape ask for.
+            WeightTableError: the dtype was not declared, an axis is empty, or ``raw`` is not what
+                dtype and shape ask for.
         """
-        wanted = stored_rows(dtype, shape) * STORAGE[dtype].row_bytes
-        if raw.nbytes != wanted:
-            raise WeightTableError(
-                f"tensor {name}: {dtype} {list(shape)} takes {wanted} bytes, got {raw.nbytes}"
-            )
-        if dtype == "int4" and math.prod(shape) % 2 and raw[-1] >> 4:
-            raise WeightTableError(f"tensor {name}: the last high nibble must be 0")
+        if dtype not in self._schema.names[1:-1]:
+            raise WeightTableError(f"tensor {name}: dtype {dtype!r} was not declared")
+        _check_values(name, raw, dtype, shape)
         stored = self._write_group(name, dtype, as_arrow(dtype, raw))
         sha = hashlib.sha256(raw.data).hexdigest()
         self._tensors.append(
@@ -140,6 +137,17 @@ class WeightWriter:
     def _sum(self, start: int, stop: int) -> ByteRange:
         written = np.memmap(self._path, np.uint8, "r")
         return ByteRange(start, stop, cross_sum(written, start, stop))
+
+
+def _check_values(name: str, raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
+    wanted = stored_rows(dtype, shape) * STORAGE[dtype].row_bytes
+    if not wanted or raw.nbytes != wanted:
+        raise WeightTableError(
+            f"tensor {name}: {dtype} {list(shape)} takes {wanted} bytes, got {raw.nbytes}; "
+            "no axis may be empty"
+        )
+    if dtype == "int4" and math.prod(shape) % 2 and raw[-1] >> 4:
+        raise WeightTableError(f"tensor {name}: the last high nibble must be 0")
 
 
 def _column(field: pa.Field, column: str, values: pa.Array) -> pa.Array | pa.ChunkedArray:
