@@ -53,9 +53,10 @@ def test_statistics_of_the_real_model(read, minilm_table: Path):
 
 @pytest.fixture
 def finite_table(tmp_path: Path) -> Path:
-    """Every dtype with values whose mean is worked by hand."""
+    """Every dtype, no float32 beyond all sums, and a tensor whose mean is worked by hand."""
     values = np.array([1, 2, 3, 6], np.float32)
     content = every_dtype().with_tensor("float32.bias", of_values("float32", values))
+    content = content.with_tensor("float32.weight", of_values("float32", values))
     content.write(tmp_path / "finite.parquet")
     return tmp_path / "finite.parquet"
 
@@ -94,12 +95,19 @@ NUMBERS = {
     ("float16", "float16"): [1.0, -2.0, 65504.0, 2.0**-24],
     ("bfloat16", "bfloat16"): [0x3F80, 0xC000, 0x7F7F, 0x7FC1],
 }
+# Which readers decode byte-stream-split pages of what; the standard names the releases.
+UNREAD = {
+    numbers_by_duckdb: {"float16"}
+    if int(duckdb.__version__.split(".")[0]) >= 2
+    else {"float16", "bfloat16", "int64", "int32"},
+    numbers_by_polars: set() if int(polars.__version__.split(".")[0]) >= 2 else {"float16"},
+    numbers_by_pyarrow: set(),
+}
 READABLE = [
     (read, column, name)
-    for read in (numbers_by_duckdb, numbers_by_polars, numbers_by_pyarrow)
+    for read, unread in UNREAD.items()
     for column, name in NUMBERS
-    # DuckDB decodes no byte-stream-split pages of FIXED_LEN_BYTE_ARRAY; the standard says so.
-    if (read, column) != (numbers_by_duckdb, "float16")
+    if column not in unread
 ]
 
 
@@ -109,9 +117,8 @@ def test_each_dtype_is_a_column_of_numbers(read, column: str, name: str):
 
 
 def test_bfloat16_is_the_upper_half_of_a_float32():
-    query = f"SELECT bfloat16::UINTEGER << 16 FROM '{GOLDEN}' WHERE tensor = 'bfloat16'"
-    bits = np.array(duckdb.sql(query).fetchall(), np.uint32)
-    assert bits.view(np.float32)[:3].ravel().tolist() == [1.0, -2.0, 3.3895313892515355e38]
+    bits = np.array(numbers_by_polars("bfloat16", "bfloat16"), np.uint32) << 16
+    assert bits.view(np.float32)[:3].tolist() == [1.0, -2.0, 3.3895313892515355e38]
 
 
 def test_the_schema_is_the_documented_one():
