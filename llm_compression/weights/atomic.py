@@ -29,23 +29,22 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
         TargetBusyError: another process holds the lock and ``wait`` is false.
         OSError: the folder cannot be written, or the disk is full.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    lock = _lock(temporary, target, wait=wait)
+    draft = Draft(target.with_name(f".{target.name}.tmp"))
+    lock = _lock(draft.path, target, wait=wait)
     try:
         os.ftruncate(lock, 0)
-        draft = Draft(temporary)
         yield draft
         if draft.keep:
-            _sync(temporary)
-            temporary.replace(target)
-            _sync(target.parent)
+            _sync(draft.path)
+            draft.path.replace(target)
         else:
-            temporary.unlink()
+            draft.path.unlink()
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        draft.path.unlink(missing_ok=True)  # still ours: renaming is the last step that can fail
         raise
     finally:
         os.close(lock)
+    _sync(target.parent)
 
 
 def _lock(temporary: Path, target: Path, *, wait: bool) -> int:

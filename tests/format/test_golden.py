@@ -13,7 +13,7 @@ from llm_compression.weights.schema import STORAGE, FileRole, Quantization
 from scripts.make_golden import write_golden
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.parquet"
-SHA256 = "3c1e0bcdb02b25bd224f3e55d5395425fd92ec6437bc13070b6496823f2ceb1e"
+SHA256 = "858088ed60b6cdb47650062c2a5ac011debdd335c6291583e4cdd1adf8fc7b85"
 FINGERPRINT = "02010e03f0bfb93864e8a8669259a4831b63bd8407da6f8d7ecc06839b768c0e"
 INF = float("inf")
 
