@@ -127,7 +127,7 @@ def test_a_full_disk_behind_the_output(arguments: list[str], run: Runner, tiny_t
 def test_an_output_file_on_a_full_disk(run: Runner, tiny_table: Path, tmp_path: Path):
     """The old file stays whole, and there is no other."""
     assert run(*MODULE, "map", tiny_table).returncode == 0
-    old = {"vectors.jsonl": "old", "vectors.txt": "old", "vectors.parquet": "old"}
+    old = {"vectors.jsonl": "old", "vectors.parquet": "old"}
     for name, content in old.items():
         (tmp_path / name).write_text(content)
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300, -1)); "
