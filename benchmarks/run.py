@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import cold_start, embed, load, size
+from benchmarks import cold_start, embed, load, parity, size
 from benchmarks.case import MINILM, Case
 from benchmarks.machine import describe, float32_floor
 from benchmarks.results import FOLDER, STANDARD, Json, Section, figure_json, to_json, write
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Case], list[Section]]] = {
     "load": load.measure,
     "cold_start": cold_start.measure,
     "embed": embed.measure,
+    "parity": parity.measure,
 }
 
 

@@ -57,12 +57,14 @@ def _number(value: float, unit: str) -> str:
         return f"{value / 1e6:.1f}"
     if unit == "x":
         return f"{value:.3f}"
+    if unit == "error":
+        return f"{value:.1e}" if value else "0"
     decimals = next((n for least, n in ((100, 0), (10, 1), (1, 2)) if value >= least), 3)
     return f"{value:,.{decimals}f}"
 
 
 def _with_unit(number: str, unit: str) -> str:
-    shown = {"bytes": " MB", "x": "x", "/s": "/s"}.get(unit, f" {unit}")
+    shown = {"bytes": " MB", "x": "x", "/s": "/s", "error": ""}.get(unit, f" {unit}")
     return number + shown
 
 
