@@ -23,7 +23,7 @@ def bounds() -> set[tuple[str, str]]:
 
 
 def split(row: str) -> tuple[str, str]:
-    name, _, bound = row.partition(";")[0].partition(">=")
+    name, _, bound = row.partition(">=")
     return name, bound
 
 
