@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         _discard_output()
-        return _fail(f"cannot write the output: {error.strerror or error}", 1)
+        where = error.filename or "the output"
+        return _fail(f"cannot use {where}: {error.strerror or error}", 1)
 
 
 def _run(argv: list[str]) -> int:
