@@ -63,8 +63,12 @@ $(STAMP_MIN): constraints-min.txt
 
 $(STAMP) $(STAMP_MIN): pyproject.toml scripts/pip_install.py
 
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10) and \
+  "error: Python 3.10 or newer is needed, as in: make PYTHON=python3.12 install")'
+
 # A new environment, with a pip that plans from metadata instead of downloading what it plans.
 define create
-test -x $(2) || $(PYTHON) -m venv $(1)
-$(2) -m pip install --quiet 'pip>=23.3'
+@test -x $(2) || { $(PYTHON) -c $(NEW_ENOUGH) && $(PYTHON) -m venv $(1); }
+@echo "installing into $(1), which takes a minute or two"
+@$(2) -m pip install --quiet 'pip>=23.3'
 endef
