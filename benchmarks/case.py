@@ -54,4 +54,5 @@ def check_embeddings(found: Sequence[np.ndarray], what: str) -> str:
     worst = float(np.max([np.max(np.abs(other - found[0])) for other in found[1:]]))
     if math.isnan(worst) or worst > EMBEDDING_BOUND:
         raise WrongResultError(f"{what} differ by {worst:.2g}, more than {EMBEDDING_BOUND:g}")
-    return f"{what} agree within {worst:.1g} (allowed: {EMBEDDING_BOUND:g})"
+    found_out = f"agree within {worst:.1g}" if worst else "are identical"
+    return f"{what} {found_out} (allowed: {EMBEDDING_BOUND:g})"
