@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beside",
         action="store_true",
-        help="write it beside the model (MODEL.arrow), not into the cache folder",
+        help="write it beside the model (MODEL.parquet.arrow), not into the cache folder",
     )
 
 

@@ -78,6 +78,7 @@ def convert(
         token=token,
     )
     blueprint = read_blueprint(origin.folder)
+    _keep_source(target, origin, blueprint)
     provenance = _provenance(origin, blueprint)
     try:
         with atomic_write(target, wait=wait) as draft:
@@ -95,6 +96,13 @@ def _target(output: Path) -> Path:
     if not target.parent.is_dir():
         raise ConversionError(f"no folder {target.parent} to write {target.name} into; create it")
     return target
+
+
+def _keep_source(target: Path, origin: Source, blueprint: Blueprint) -> None:
+    read = [*blueprint.checkpoint.shards]
+    read += [origin.folder / file.name for file in blueprint.attachments]
+    if target.exists() and any(path.exists() and target.samefile(path) for path in read):
+        raise ConversionError(f"{target} is a file of the checkpoint; choose another output")
 
 
 def _write(

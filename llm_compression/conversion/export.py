@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from llm_compression.errors import ConversionError
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.paths import user_path
+from llm_compression.weights.schema import FileRole
 
 
 def export(model: str | Path, folder: str | Path) -> Path:
@@ -51,7 +52,9 @@ def _write(loader: WeightLoader, folder: Path) -> None:
         )
     tensors = loader.load_weights()
     named = {entry.source: tensors[entry.name] for entry in manifest.tensors}
-    weights = folder / Path(manifest.provenance.files[0].name).parent
+    # old sentence-transformers keep weights and tokenizer together in a folder below
+    tokenizers = [file.name for file in manifest.files if file.role is FileRole.TOKENIZER]
+    weights = folder / Path(tokenizers[0]).parent if tokenizers else folder
     weights.mkdir(parents=True, exist_ok=True)
     save_file(named, weights / "model.safetensors", metadata={"format": "pt"})
     for file in manifest.files:

@@ -62,7 +62,7 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     model_type = checkpoint.config["model_type"]
     text = bert.text_spec(checkpoint.config, infos, str(inner))
     length_file, length, lowercase = st.length_and_case(inner)
-    content = tok.tokenizer_json(inner)
+    content = tok.tokenizer_json(inner, model_type)
     tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)
     pad_id = bert.pad_token_id(checkpoint.config, str(inner))
     spec = ModelSpec(

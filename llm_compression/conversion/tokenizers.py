@@ -1,5 +1,7 @@
 """The tokenizer of a checkpoint as one ``tokenizer.json``, checked against the vocabulary."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,51 @@ from llm_compression.spec.model import TokenizerSpec
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 _VOCAB = "vocab.txt"
+_CLASS_OF = {"bert": "BertTokenizer", "distilbert": "DistilBertTokenizer"}  # by model_type
+_BERT_CLASSES = {name + fast for name in _CLASS_OF.values() for fast in ("", "Fast")}
 _UNLIMITED = 1 << 20  # transformers writes 1e30 where a tokenizer has no limit
 
 
-def tokenizer_json(folder: Path) -> bytes:
-    """``tokenizer.json``, or one built from BERT's ``vocab.txt``.
+def tokenizer_json(folder: Path, model_type: str) -> bytes:
+    """``tokenizer.json`` as transformers runs it, or one built from BERT's ``vocab.txt``.
 
     Raises:
         CheckpointNotFoundError: the folder has neither.
     """
     if (folder / TOKENIZER).is_file():
-        return (folder / TOKENIZER).read_bytes()
+        content = (folder / TOKENIZER).read_bytes()
+        config = tokenizer_config(folder)
+        named = config.get("tokenizer_class") or _CLASS_OF.get(model_type)
+        return _as_stated(content, config) if named in _BERT_CLASSES else content
     if (folder / _VOCAB).is_file():
         return _from_vocab(folder).to_str().encode()
     raise CheckpointNotFoundError(
         f"{folder} has no {TOKENIZER}; write one with transformers: "
         "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
     )
+
+
+def _as_stated(content: bytes, config: Mapping[str, Any]) -> bytes:
+    """The normalizer as ``tokenizer_config.json`` has it, which wins over ``tokenizer.json``.
+
+    transformers/models/bert/tokenization_bert.py, BertTokenizer.__init__, defaults included.
+    """
+    try:
+        tokenizer = json.loads(content)
+        normalizer = tokenizer["normalizer"]
+        if normalizer["type"] != "BertNormalizer":
+            return content
+    except (ValueError, LookupError, TypeError):  # no tokenizer, or another kind: checked later
+        return content
+    stated = {
+        **normalizer,
+        "lowercase": config.get("do_lower_case", True),
+        "strip_accents": config.get("strip_accents"),
+        "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+    }
+    if stated == normalizer:
+        return content
+    return json.dumps({**tokenizer, "normalizer": stated}, ensure_ascii=False).encode()
 
 
 def _from_vocab(folder: Path) -> Tokenizer:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm_compression.engine.batching import batches, with_progress
-from llm_compression.engine.inputs import as_texts, check_length, check_width
+from llm_compression.engine.inputs import as_texts, check_count
 from llm_compression.engine.open import MODEL_FILE, locate
 from llm_compression.engine.output import cut, own_ranges
 from llm_compression.engine.prompts import Prompts
 from llm_compression.engine.truncation import Truncation, report_truncation
+from llm_compression.errors import OutputError
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics import similarity as scores
 from llm_compression.metrics.quantization import (
@@ -34,7 +35,7 @@ from llm_compression.weights.schema import FileRole
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from llm_compression.engine.options import EncodeOptions, EngineOptions
+    from llm_compression.engine.options import EncodeOptions, EngineOptions, OutputOptions
 
 
 class ArrowEngine:
@@ -71,7 +72,8 @@ class ArrowEngine:
         loader = WeightLoader(
             path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
         )
-        check_length(max_seq_length, loader.spec.text.max_tokens)
+        if max_seq_length is not None:
+            check_count(max_seq_length, "max_seq_length", loader.spec.text.max_tokens)
         self.path = loader.table.path
         self.fingerprint = loader.fingerprint
         self.deterministic = deterministic
@@ -118,12 +120,19 @@ class ArrowEngine:
         return cls(path, **options)
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Copy the weight table to ``folder/model.parquet`` and return that path."""
+        """Copy the weight table to ``folder/model.parquet`` and return that path.
+
+        Raises:
+            OutputError: the folder cannot be made or written to.
+        """
         target = user_path(folder) / MODEL_FILE
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not (target.exists() and target.samefile(self.path)):
-            with atomic_write(target) as draft:
-                shutil.copyfile(self.path, draft.path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not (target.exists() and target.samefile(self.path)):
+                with atomic_write(target) as draft:
+                    shutil.copyfile(self.path, draft.path)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
         return target
 
     @property
@@ -194,8 +203,10 @@ class ArrowEngine:
             TruncationError: a text is too long and truncation is ``error``.
         """
         check_precision(precision)
-        width = check_width(truncate_dim, self.spec.dimension)
-        mode = Truncation.of(truncation) if truncation else self._truncation
+        full = self.spec.dimension
+        width = full if truncate_dim is None else check_count(truncate_dim, "truncate_dim", full)
+        check_count(batch_size, "batch_size")
+        mode = self._truncation if truncation is None else Truncation.of(truncation)
         before = self.prompt_texts.choose(prompt_name, prompt)
         texts = [before + text if isinstance(text, str) else text for text in as_texts(inputs)]
         tokens = self._encoder.tokenizer.encode(texts)
@@ -211,16 +222,30 @@ class ArrowEngine:
         return given[0] if isinstance(inputs, str) else given
 
     def encode_query(
-        self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
+        self,
+        inputs: str | Sequence[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        **options: Unpack[OutputOptions],
     ) -> np.ndarray:
         """`encode` with the model's ``query`` prompt, or none if it has no such prompt."""
-        return self.encode(inputs, **_with_prompt(options, self.prompt_texts.query))
+        if prompt is None and prompt_name is None:
+            prompt = self.prompt_texts.query
+        return self.encode(inputs, prompt_name, prompt, batch_size, **options)
 
     def encode_document(
-        self, inputs: str | Sequence[str], **options: Unpack[EncodeOptions]
+        self,
+        inputs: str | Sequence[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        **options: Unpack[OutputOptions],
     ) -> np.ndarray:
         """`encode` with the model's ``document``, ``passage`` or ``corpus`` prompt, or none."""
-        return self.encode(inputs, **_with_prompt(options, self.prompt_texts.document))
+        if prompt is None and prompt_name is None:
+            prompt = self.prompt_texts.document
+        return self.encode(inputs, prompt_name, prompt, batch_size, **options)
 
     def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
         """Ranges for ``int8`` and ``uint8`` from texts like those to come; keep them with `save`.
@@ -253,7 +278,9 @@ class ArrowEngine:
         and ``embedding`` are (B, E).
         """
         taps: Taps = {}
-        tokens = self._encoder.tokenizer.encode(as_texts(inputs))
+        texts = as_texts(inputs)
+        check_count(len(texts), "the number of texts")
+        tokens = self._encoder.tokenizer.encode(texts)
         self._encoder.embed(tokens, normalized=self.spec.embedding.normalize, taps=taps)
         return {name: value.float().numpy() for name, value in taps.items()}
 
@@ -267,9 +294,3 @@ class ArrowEngine:
                 [tokens[i] for i in batch], normalized=normalized
             )
         return embeddings
-
-
-def _with_prompt(options: EncodeOptions, prompt: str) -> EncodeOptions:
-    if "prompt" in options or "prompt_name" in options:
-        return options
-    return {**options, "prompt": prompt}

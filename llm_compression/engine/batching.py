@@ -15,10 +15,8 @@ def batches(tokens: Sequence[Tokens], batch_size: int) -> list[list[int]]:
     """Indices of ``tokens``, longest first, ``batch_size`` at a time.
 
     Raises:
-        InputError: ``batch_size`` is below 1, or a text has no tokens at all.
+        InputError: a text has no tokens at all.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     for i, text in enumerate(tokens):
         if not text.ids:
             raise InputError(f"input {i} gives no tokens, so it has no embedding; leave it out")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from llm_compression.errors import InputError
 
 
@@ -13,34 +15,22 @@ def as_texts(inputs: object) -> list[str]:
     """
     if isinstance(inputs, str):
         return [inputs]
-    if isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable):
+    scalar = isinstance(inputs, np.ndarray) and inputs.ndim == 0
+    if scalar or isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable):
         raise InputError(
             f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
         )
     return list(inputs)
 
 
-def check_length(max_seq_length: int | None, positions: int) -> None:
-    """Refuse a maximum length that the model has no positions for.
+def check_count(value: object, name: str, most: int | None = None) -> int:
+    """A whole number of at least 1 and at most ``most``.
 
     Raises:
-        InputError: it is below 1 or above ``positions``.
+        InputError: it is another thing; the message calls it ``name``.
     """
-    if max_seq_length is not None and not 1 <= max_seq_length <= positions:
-        raise InputError(
-            f"max_seq_length {max_seq_length} is outside 1..{positions}, "
-            "the positions that the model has"
-        )
-
-
-def check_width(truncate_dim: int | None, full: int) -> int:
-    """The width to give out, ``full`` unless told otherwise.
-
-    Raises:
-        InputError: ``truncate_dim`` is below 1 or above ``full``.
-    """
-    if truncate_dim is None:
-        return full
-    if not 1 <= truncate_dim <= full:
-        raise InputError(f"truncate_dim {truncate_dim} is outside 1..{full}")
-    return truncate_dim
+    whole = int(value) if isinstance(value, (int, np.integer)) else 0
+    if not isinstance(value, bool) and whole >= 1 and (most is None or whole <= most):
+        return whole
+    span = "at least 1" if most is None else f"in 1..{most}"
+    raise InputError(f"{name} is {value!r}; it must be a whole number {span}")

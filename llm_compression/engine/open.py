@@ -54,7 +54,8 @@ def locate(
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         convert(source.folder, target, origin=source, wait=True, progress=progress)
-        _drop_stale(target)
+        if source.revision is None:  # an earlier state of a local folder is of no use any more
+            _drop_stale(target)
     return target
 
 

@@ -16,15 +16,20 @@ class EngineOptions(TypedDict, total=False):
     deterministic: bool
 
 
-class EncodeOptions(TypedDict, total=False):
-    """Keyword arguments of `ArrowEngine.encode`, which says what each does."""
+class OutputOptions(TypedDict, total=False):
+    """The keyword-only arguments of `ArrowEngine.encode`, which says what each does."""
 
-    prompt_name: str | None
-    prompt: str | None
-    batch_size: int
     show_progress_bar: bool | None
     precision: str
     normalize_embeddings: bool | None
     truncate_dim: int | None
     ranges: EmbeddingRanges | None
     truncation: str | None
+
+
+class EncodeOptions(OutputOptions, total=False):
+    """All arguments of `ArrowEngine.encode` but the inputs."""
+
+    prompt_name: str | None
+    prompt: str | None
+    batch_size: int

@@ -25,6 +25,11 @@ def own_ranges(
     Raises:
         InputError: the ranges are another model's, or one embedding alone spans none.
     """
+    if ranges is not None and not isinstance(ranges, EmbeddingRanges):
+        raise InputError(
+            f"ranges is {type(ranges).__name__}; pass EmbeddingRanges, from `calibrate` or "
+            "EmbeddingRanges(low, high, engine.fingerprint)"
+        )
     if ranges is None:
         return EmbeddingRanges.of(embeddings, fingerprint)
     if ranges.model != fingerprint:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from llm_compression.errors import InputError
 
+_UNSET = ("query", "document")  # known to every model; empty where it stores none
 _DOCUMENT = ("document", "passage", "corpus")  # in sentence-transformers' order
 
 
@@ -29,11 +30,16 @@ class Prompts:
         """The prompt for these two arguments of `ArrowEngine.encode`.
 
         Raises:
-            InputError: the model has no prompt of that name.
+            InputError: the model has no prompt of that name, or the prompt is no string.
         """
+        if prompt is not None and not isinstance(prompt, str):
+            raise InputError(f"prompt is {type(prompt).__name__}, not a string")
         name = self.default if prompt_name is None else prompt_name
         if prompt is not None or name is None:
             return prompt or ""
-        if name not in self.by_name:
-            raise InputError(f"the model has no prompt {name!r}, only {sorted(self.by_name)}")
-        return self.by_name[name]
+        if name in self.by_name:
+            return self.by_name[name]
+        if name in _UNSET:
+            return ""
+        known = ", ".join(sorted(self.by_name)) or "none"
+        raise InputError(f"the model has no prompt {name!r}; its prompts: {known}")

@@ -36,7 +36,10 @@ def similarity_pairwise(kind: Similarity, a: np.ndarray, b: np.ndarray) -> np.nd
 
 
 def _matrix(vectors: np.ndarray) -> np.ndarray:
-    array = np.asarray(vectors)
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:
+        raise InputError("similarity takes embeddings of one width; the rows differ") from error
     if not np.issubdtype(array.dtype, np.number) or array.ndim not in (1, 2):
         raise InputError(
             f"similarity takes embeddings, (d,) or (n, d) numbers, not {array.dtype} of "

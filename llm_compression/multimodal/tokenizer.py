@@ -30,6 +30,9 @@ class TextTokenizer:
         content: the file's bytes.
         spec: padding, case and truncation side.
         max_length: tokens kept of a text, special tokens included.
+
+    Raises:
+        InputError: ``max_length`` leaves no room for a text.
     """
 
     def __init__(self, content: bytes, spec: TokenizerSpec, max_length: int) -> None:
@@ -39,6 +42,12 @@ class TextTokenizer:
         self._whole = Tokenizer.from_str(self._content)
         self._whole.no_truncation()
         self._whole.no_padding()
+        special = self._whole.num_special_tokens_to_add(is_pair=False)
+        if max_length <= special:
+            raise InputError(
+                f"a maximum of {max_length} tokens leaves no room for a text beside the "
+                f"{special} special tokens"
+            )
 
     @cached_property
     def _cutting(self) -> Tokenizer:

@@ -51,7 +51,7 @@ class WeightLoader:
         threads: int | None = None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or _cores()
         self._mapped = self._map() if mapped else None
 
     @property
@@ -142,6 +142,12 @@ class WeightLoader:
             groups = groups - self.get_tensor(quantization.zero_point).unsqueeze(axis + 1)
         scaled = groups * self.get_tensor(quantization.scale).to(torch.float32).unsqueeze(axis + 1)
         return scaled.reshape(entry.shape)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:

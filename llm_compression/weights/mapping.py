@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from llm_compression.errors import WeightTableError
+from llm_compression.errors import OutputError, WeightTableError
 from llm_compression.weights import seal
 from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.mapped import MappedCopy, around, key, locate_tensors, map_file
@@ -18,18 +18,19 @@ SUFFIX = ".arrow"
 _BATCH_BYTES = (
     8 << 20
 )  # tensors share a record batch up to this size; each batch costs opening time
+_HEADER_BYTES = 4 << 20  # more than the schema message of any model takes
 Group = list[tuple[TensorEntry, pa.Array]]
 
 
 def beside(table: WeightTable) -> Path:
-    """The place of a copy that stands next to its model."""
-    return table.path.with_suffix(SUFFIX)
+    """The place of a copy that stands next to its model: ``MODEL.parquet.arrow``."""
+    return table.path.with_name(table.path.name + SUFFIX)
 
 
 def mapped_path(table: WeightTable) -> Path:
     """Next to the model if a copy stands there, else in the cache folder."""
     cached = cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
-    return beside(table) if beside(table).exists() else cached
+    return beside(table) if _is_ours(beside(table)) else cached
 
 
 def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
@@ -39,10 +40,13 @@ def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
+        OutputError: a file that is no mapped copy stands in its place.
         CorruptWeightTableError: the weight table itself is damaged.
     """
     if found := _existing(table, path):
         return found
+    if path == beside(table) and path.exists() and not _is_ours(path):
+        raise OutputError(f"{path} is no mapped copy, so it is left as it is; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, wait=True) as draft:
         if found := _existing(table, path):
@@ -58,6 +62,15 @@ def _existing(table: WeightTable, path: Path) -> MappedCopy | None:
         return MappedCopy(path, table.fingerprint) if path.exists() else None
     except WeightTableError:
         return None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file was made here, stale and damaged ones included: its header says so."""
+    try:
+        with open(path, "rb") as file:
+            return key("seal") in file.read(_HEADER_BYTES)
+    except OSError:
+        return False
 
 
 def _write(table: WeightTable, path: Path) -> None:

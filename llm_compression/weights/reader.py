@@ -235,7 +235,8 @@ class WeightTable:
         rows = [self._metadata.row_group(i).num_rows for i in range(groups)]
         if position != self._footer_start or rows != [e.rows for e in entries]:
             raise self._corrupt("the row groups, which are not those of the manifest")
-        if not self._metadata.schema.to_arrow_schema().equals(table_schema(manifest.columns())):
+        found = _plain(self._metadata.schema.to_arrow_schema())
+        if not found.equals(_plain(table_schema(manifest.columns()))):
             raise self._corrupt("the schema, which is not that of a weight table")
 
     def _corrupt(self, what: str) -> CorruptWeightTableError:
@@ -257,6 +258,13 @@ def _map(path: Path) -> mmap.mmap | bytes:
         raise WeightTableError(
             f"cannot read {path}: {error.strerror or error}; give the .parquet file itself"
         ) from error
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The schema as Parquet knows it: whether a string is a dictionary is Arrow's own affair."""
+    return pa.schema(
+        pa.field(f.name, getattr(f.type, "value_type", f.type), f.nullable) for f in schema
+    )
 
 
 def raw_values(array: pa.Array, dtype: str) -> np.ndarray:

@@ -21,8 +21,9 @@ class ReadOnlyTensor(torch.Tensor):
 
     A view or numpy array that shares its memory is read-only too; any other result is an
     ordinary tensor. ``tensor.clone()`` gives a copy to write to. What goes around torch's
-    operations and numpy (dlpack, raw storage, casting the class away) is not seen here; the
-    memory is private to the process in any case.
+    operations and numpy is not seen here: dlpack, raw storage, casting the class away, vmap,
+    ``torch.from_numpy`` of its array, running statistics of a norm, ``max_norm`` of an embedding.
+    The memory is private to the process in any case.
     """
 
     @classmethod

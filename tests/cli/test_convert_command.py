@@ -213,7 +213,7 @@ def test_map_then_verify_both(cli: Cli, tiny_table: Path, empty_cache: Path):
 def test_map_beside(cli: Cli, tiny_table: Path, target: Path, empty_cache: Path):
     shutil.copy(tiny_table, target)
     assert cli("map", target, "--beside").status == 0
-    assert target.with_suffix(".arrow").exists()
+    assert target.with_name(target.name + ".arrow").exists()
     assert not list(empty_cache.rglob("*.arrow"))
 
 

@@ -47,6 +47,7 @@ def test_order_is_restored(engine: ArrowEngine, batch_size: int) -> None:
         (None, "inputs is NoneType"),
         (5, "inputs is int"),
         (b"bytes", "inputs is bytes"),
+        (np.array("zero axes"), "inputs is ndarray"),
         ({"text": "x"}, "inputs is dict"),
         (["fine", 7], "input 1 is int, not a string"),
         (["fine", None], "input 1 is NoneType"),
@@ -63,11 +64,15 @@ def test_bad_inputs_are_named(engine: ArrowEngine, bad: object, message: str) ->
     ("option", "message"),
     [
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"truncate_dim": 0}, r"outside 1\.\.32"),
-        ({"truncate_dim": 33}, r"outside 1\.\.32"),
+        ({"truncate_dim": 0}, r"truncate_dim is 0; .* in 1\.\.32"),
+        ({"truncate_dim": 33}, r"in 1\.\.32"),
+        ({"truncate_dim": True}, "truncate_dim is True"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"prompt": 5}, "prompt is int"),
+        ({"precision": "int8", "ranges": np.zeros((2, 32))}, "pass EmbeddingRanges"),
         ({"precision": "float16"}, "precision 'float16' is not one of"),
         ({"truncation": "maybe"}, "truncation 'maybe' is not one of warn, error, ok"),
-        ({"prompt_name": "query"}, "no prompt 'query'"),
+        ({"prompt_name": "passage"}, "no prompt 'passage'; its prompts: none"),
     ],
 )
 def test_bad_options_are_named(

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from llm_compression import ArrowEngine
-from llm_compression.errors import CheckpointNotFoundError, NotAWeightTableError
+from llm_compression.errors import (
+    CheckpointNotFoundError,
+    InputError,
+    NotAWeightTableError,
+    OutputError,
+)
 from tests.conftest import CheckpointFactory
 
 
@@ -90,6 +95,7 @@ def test_prompts_stand_in_front(make_checkpoint: CheckpointFactory) -> None:
     prompts = {"query": "query : ", "passage": "passage : "}
     engine = ArrowEngine.from_pretrained(make_checkpoint(prompts=prompts))
     assert engine.prompts == prompts
+    assert engine.encode("red", prompt_name="document").shape == (32,), "unset, so empty"
     wanted = engine.encode(["query : red", "passage : red", "red"])
     np.testing.assert_allclose(engine.encode_query("red"), wanted[0], atol=1e-6)
     np.testing.assert_allclose(engine.encode_document("red"), wanted[1], atol=1e-6)
@@ -99,3 +105,29 @@ def test_prompts_stand_in_front(make_checkpoint: CheckpointFactory) -> None:
     np.testing.assert_allclose(
         engine.encode_document("red", prompt_name="query"), wanted[0], atol=1e-6
     )
+
+
+def test_a_file_beside_the_model_that_is_not_ours_stays(tiny_table: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.arrow"
+    model.write_bytes(tiny_table.read_bytes())
+    foreign = tmp_path / "m.arrow.arrow"
+    foreign.write_bytes(b"somebody's own table")
+    ArrowEngine(model).encode("the cat")
+    assert model.read_bytes() == tiny_table.read_bytes()
+    assert foreign.read_bytes() == b"somebody's own table"
+
+
+def test_a_folder_that_cannot_be_written(tiny_table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        ArrowEngine(tiny_table).save_pretrained(tmp_path / "file" / "folder")
+
+
+def test_a_null_byte_is_no_path() -> None:
+    with pytest.raises(InputError, match="null byte"):
+        ArrowEngine("a\0b")
+
+
+def test_taps_of_nothing(tiny_table: Path) -> None:
+    with pytest.raises(InputError, match="number of texts is 0"):
+        ArrowEngine(tiny_table).taps([])

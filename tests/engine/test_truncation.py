@@ -45,7 +45,7 @@ def test_max_seq_length_can_be_set_within_the_positions(tiny_table: Path) -> Non
     assert engine.max_seq_length == 40
     assert len(engine.token_ids([LONG])[0]) == 40
     for bad in (0, 41):
-        with pytest.raises(InputError, match=r"max_seq_length \d+ is outside 1\.\.40"):
+        with pytest.raises(InputError, match=r"max_seq_length is \d+; .* in 1\.\.40"):
             ArrowEngine(tiny_table, max_seq_length=bad)
 
 
@@ -60,3 +60,9 @@ def test_a_text_of_100_000_words(minilm_table: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_allclose(long, engine.encode("word " * 254), atol=1e-6)
+
+
+def test_a_maximum_must_leave_room_for_a_text(tiny_table: Path) -> None:
+    for bad in (1, 2):
+        with pytest.raises(InputError, match="no room for a text beside the 2 special tokens"):
+            ArrowEngine(tiny_table, max_seq_length=bad)

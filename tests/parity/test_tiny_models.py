@@ -7,7 +7,7 @@ import pytest
 
 from llm_compression import ArrowEngine, convert
 from llm_compression.validation.report import ValidationReport, validate
-from tests.conftest import CheckpointFactory
+from tests.conftest import CheckpointFactory, write_json
 
 TEXTS = ["the cat sits on a mat", "a", "", "dog runs " * 30, "unable . , !"]
 TAPS = ["embeddings", "block.00.attn", "block.00.mlp", "block.01.attn", "block.01.mlp",
@@ -75,3 +75,19 @@ def test_embeddings_equal_sentence_transformers(
         np.testing.assert_allclose(getattr(ours, name)(TEXTS), wanted, atol=2e-6)
     assert ours.max_seq_length == theirs.max_seq_length
     assert ours.prompts.items() <= theirs.prompts.items()
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{}, {"do_lower_case": False}, {"do_lower_case": False, "strip_accents": True},
+     {"tokenize_chinese_chars": False}],
+)  # fmt: skip
+def test_tokenizer_config_wins_over_the_tokenizer(
+    stated: dict[str, bool], make_checkpoint: CheckpointFactory, minilm: Path, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(vocab_size=30522)
+    (checkpoint / "tokenizer.json").write_bytes((minilm / "tokenizer.json").read_bytes())
+    write_json(checkpoint / "tokenizer_config.json", {"pad_token": "[PAD]", **stated})
+    table = convert(checkpoint, tmp_path / "model.parquet").path
+    report = validate(table, checkpoint, texts=["UPPER lower MiXeD ÀÉÎ Über", "東京 tokyo"])
+    assert report.passed, report.to_table()

@@ -76,7 +76,7 @@ def test_two_models_have_two_copies(model: Path, copy: Path, empty_cache: Path):
 def test_one_beside_the_model_is_used(model: Path, content: Content, empty_cache: Path):
     table = WeightTable(model)
     open_mapped(table, beside(table))
-    assert files(model.parent) == ["model.arrow", "model.parquet"]
+    assert files(model.parent) == ["model.parquet", "model.parquet.arrow"]
     check(WeightLoader(model, mapped=True), content)
     assert not empty_cache.exists()
 
@@ -90,7 +90,7 @@ def test_one_beside_the_model_is_replaced_with_the_model(model: Path, empty_cach
     loader = WeightLoader(model, mapped=True)
     check(loader, other)
     loader.verify()
-    assert files(model.parent) == ["model.arrow", "model.parquet"]
+    assert files(model.parent) == ["model.parquet", "model.parquet.arrow"]
     assert not empty_cache.exists()
 
 
