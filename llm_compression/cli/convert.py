@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     for dropped in report.dropped:
         print(f"left out: {dropped}")
     print(f"fingerprint: {report.fingerprint}")
+    as_stored = f"(as {arguments.dtype}) " if arguments.dtype else ""
     ratio = report.stored_bytes / report.source_bytes
     print(
         f"size: {report.stored_bytes / 1e6:.1f} MB, {ratio:.3f} of the checkpoint's "
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(
         f"verified: {report.tensors} tensors, {report.parameters:,} values, reopened from "
-        f"{report.path} and compared with the source bit for bit"
+        f"{report.path} and compared with the source {as_stored}bit for bit"
     )
     return 0
 

@@ -14,6 +14,8 @@ from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.tensors import expected_tensors
 from llm_compression.weights.schema import FileRole
 
+_ADAPTER = "adapter_config.json"
+
 
 @dataclass(frozen=True)
 class Attachment:
@@ -45,6 +47,11 @@ def read_blueprint(folder: Path) -> Blueprint:
     """
     modules = st.read_modules(folder)
     checkpoint = Checkpoint(folder / modules.transformer)
+    if checkpoint.has(_ADAPTER):
+        raise UnknownArchitectureError(
+            f"{checkpoint.folder} holds a PEFT adapter ({_ADAPTER}); merge it into the model with "
+            "peft's merge_and_unload first"
+        )
     model_type = checkpoint.config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnknownArchitectureError(

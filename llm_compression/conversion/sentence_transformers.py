@@ -13,6 +13,12 @@ MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
 _BERT_CONFIG = "sentence_{}_config.json"  # older releases put the model type into the name
 _MODEL_TYPES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "albert", "mpnet")
+_UNDERSTOOD = ("max_seq_length", "do_lower_case", "unpad_inputs", "model_args", "model_kwargs")
+_PLAIN_TEXT = {  # what release 6 writes for a text model
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
 _LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -93,6 +99,7 @@ def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
         name = _BERT_CONFIG.format(model_type)
         if (folder / name).is_file():
             config = read_json_object(folder / name)
+            _refuse_settings(config, folder / name)
             length = config.get("max_seq_length")
             if length is not None and (type(length) is not int or length < 1):
                 raise CheckpointError(f"{folder / name}: max_seq_length is {length!r}")
@@ -100,10 +107,24 @@ def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
     return None, None, False
 
 
+def _refuse_settings(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse what would change the model and is not understood here."""
+    for key, value in config.items():
+        if key in _UNDERSTOOD or value in (None, {}, []) or value == _PLAIN_TEXT.get(key):
+            continue
+        raise UnknownArchitectureError(
+            f"{path}: {key} = {value!r} is not supported; remove it if the model does without"
+        )
+
+
 def embedding_spec(folder: Path, modules: Modules, max_seq_length: int) -> EmbeddingSpec:
     """Pooling, prompts and similarity as the checkpoint states them."""
     path = folder / PROMPTS
     config = read_json_object(path) if path.is_file() else {}
+    if config.get("truncate_dim") is not None:
+        raise UnknownArchitectureError(
+            f"{path}: truncate_dim is not supported; remove it and pass truncate_dim to encode"
+        )
     try:
         return EmbeddingSpec(
             pooling=modules.pooling,

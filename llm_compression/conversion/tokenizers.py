@@ -93,6 +93,8 @@ def check_tokenizer(content: bytes, vocab_size: int, where: Path) -> Tokenizer:
     except Exception as error:  # the Rust side raises plain Exception
         raise CheckpointError(f"{where / TOKENIZER} is not a tokenizer: {error}") from error
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    # the ids around every text come from the template, which may name any number
+    vocabulary |= {f"around a text: {i}": i for i in tokenizer.encode("").ids}
     token = max(vocabulary, key=vocabulary.__getitem__, default=None)
     if token is None or vocabulary[token] >= vocab_size:
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,23 +10,21 @@ import numpy as np
 
 from llm_compression.engine.batching import batches, with_progress
 from llm_compression.engine.inputs import as_texts, check_count
-from llm_compression.engine.open import MODEL_FILE, locate
-from llm_compression.engine.output import cut, own_ranges
+from llm_compression.engine.open import MODEL_FILE, locate, save
+from llm_compression.engine.options import EngineOptions
+from llm_compression.engine.output import cut, in_precision
 from llm_compression.engine.prompts import Prompts
 from llm_compression.engine.truncation import Truncation, report_truncation
-from llm_compression.errors import OutputError
+from llm_compression.errors import InputError
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics import similarity as scores
 from llm_compression.metrics.quantization import (
-    SCALED,
     EmbeddingRanges,
     check_precision,
-    quantize,
 )
 from llm_compression.multimodal.text_encoder import TextEncoder
 from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import ModelSpec
-from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import FileRole
@@ -35,7 +32,7 @@ from llm_compression.weights.schema import FileRole
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from llm_compression.engine.options import EncodeOptions, EngineOptions, OutputOptions
+    from llm_compression.engine.options import EncodeOptions, OutputOptions
 
 
 class ArrowEngine:
@@ -68,6 +65,14 @@ class ArrowEngine:
         truncation: str = "warn",
         deterministic: bool = False,
     ) -> None:
+        self._options = EngineOptions(
+            compute_dtype=compute_dtype,
+            mapped=mapped,
+            verify=verify,
+            max_seq_length=max_seq_length,
+            truncation=truncation,
+            deterministic=deterministic,
+        )
         path = user_path(model_path)
         loader = WeightLoader(
             path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
@@ -89,6 +94,10 @@ class ArrowEngine:
             compute_dtype=compute_dtype,
             max_seq_length=max_seq_length,
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # the path, not the weights: each process maps the same pages
+        return _reopen, (self.path.resolve(), self.fingerprint, self._options)
 
     @classmethod
     def from_pretrained(
@@ -125,15 +134,7 @@ class ArrowEngine:
         Raises:
             OutputError: the folder cannot be made or written to.
         """
-        target = user_path(folder) / MODEL_FILE
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not (target.exists() and target.samefile(self.path)):
-                with atomic_write(target) as draft:
-                    shutil.copyfile(self.path, draft.path)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-        return target
+        return save(self.path, user_path(folder) / MODEL_FILE)
 
     @property
     def spec(self) -> ModelSpec:
@@ -216,9 +217,7 @@ class ArrowEngine:
         )
         embeddings = self._embed(tokens, batch_size, normalized=unit, show=show_progress_bar)
         embeddings = cut(embeddings, width, renormalize=unit)
-        if precision in SCALED and len(embeddings):
-            ranges = own_ranges(embeddings, ranges, self.fingerprint)
-        given = quantize(embeddings, precision, ranges)
+        given = in_precision(embeddings, precision, ranges, self.fingerprint)
         return given[0] if isinstance(inputs, str) else given
 
     def encode_query(
@@ -248,11 +247,7 @@ class ArrowEngine:
         return self.encode(inputs, prompt_name, prompt, batch_size, **options)
 
     def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
-        """Ranges for ``int8`` and ``uint8`` from texts like those to come; keep them with `save`.
-
-        Raises:
-            InputError: fewer than two texts.
-        """
+        """Ranges for ``int8`` and ``uint8`` from two texts or more; keep them with `save`."""
         return EmbeddingRanges.of(self.encode(as_texts(inputs), **options), self.fingerprint)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -281,6 +276,7 @@ class ArrowEngine:
         texts = as_texts(inputs)
         check_count(len(texts), "the number of texts")
         tokens = self._encoder.tokenizer.encode(texts)
+        report_truncation(tokens, self._truncation, self.max_seq_length)
         self._encoder.embed(tokens, normalized=self.spec.embedding.normalize, taps=taps)
         return {name: value.float().numpy() for name, value in taps.items()}
 
@@ -294,3 +290,10 @@ class ArrowEngine:
                 [tokens[i] for i in batch], normalized=normalized
             )
         return embeddings
+
+
+def _reopen(path: Path, fingerprint: str, options: EngineOptions) -> ArrowEngine:
+    engine = ArrowEngine(path, **options)
+    if engine.fingerprint != fingerprint:
+        raise InputError(f"{path} holds another model than when the engine was pickled")
+    return engine

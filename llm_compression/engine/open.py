@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from llm_compression.conversion.convert import Progress, convert
 from llm_compression.conversion.hub import is_hub_id, resolve
-from llm_compression.errors import CheckpointNotFoundError
+from llm_compression.errors import CheckpointNotFoundError, OutputError
+from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.paths import cache_folder, user_path
 from llm_compression.weights.schema import FORMAT_VERSION
 
@@ -82,3 +84,19 @@ def _drop_stale(target: Path) -> None:
     for other in target.parent.glob("*.parquet"):
         if other != target:
             other.unlink(missing_ok=True)
+
+
+def save(model: Path, target: Path) -> Path:
+    """Copy a weight table to ``target``, folders made, unless it is that file already.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (target.exists() and target.samefile(model)):
+            with atomic_write(target) as draft:
+                shutil.copyfile(model, draft.path)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    return target

@@ -3,7 +3,7 @@
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.metrics.quantization import EmbeddingRanges
+from llm_compression.metrics.quantization import SCALED, EmbeddingRanges, quantize
 
 
 def cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
@@ -15,6 +15,19 @@ def cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
         norms = np.linalg.norm(first, axis=1, keepdims=True)
         first /= np.where(norms == 0, 1, norms)
     return first
+
+
+def in_precision(
+    embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None, fingerprint: str
+) -> np.ndarray:
+    """Embeddings as `quantize` gives them, by ``ranges`` or else by those of their own.
+
+    Raises:
+        InputError: the ranges are another model's, or one embedding alone spans none.
+    """
+    if precision in SCALED and len(embeddings):
+        ranges = own_ranges(embeddings, ranges, fingerprint)
+    return quantize(embeddings, precision, ranges)
 
 
 def own_ranges(

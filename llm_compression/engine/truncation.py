@@ -1,5 +1,6 @@
 """What happens to a text that is longer than the model's maximum; never nothing."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from enum import Enum
@@ -10,6 +11,11 @@ from llm_compression.multimodal.tokenizer import Tokens
 
 class TruncationWarning(UserWarning):
     """Texts were cut to the model's maximum length."""
+
+
+# Python shows a warning once per line of code unless told otherwise; here each call is told of.
+# Appended, so that filters of the user's own come first.
+warnings.filterwarnings("always", category=TruncationWarning, append=True)
 
 
 class Truncation(Enum):
@@ -50,5 +56,14 @@ def report_truncation(tokens: Sequence[Tokens], truncation: Truncation, max_leng
     warnings.warn(
         f"{message}; what is beyond was cut. Split them, or pass truncation='ok'",
         TruncationWarning,
-        stacklevel=3,
+        stacklevel=_depth(),
     )
+
+
+def _depth() -> int:
+    """The stack level, for `report_truncation`, of the first caller outside this package."""
+    package = __name__.partition(".")[0]
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, depth = frame.f_back, depth + 1
+    return depth

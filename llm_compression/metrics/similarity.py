@@ -45,7 +45,8 @@ def _matrix(vectors: np.ndarray) -> np.ndarray:
             f"similarity takes embeddings, (d,) or (n, d) numbers, not {array.dtype} of "
             f"{array.ndim} axes; for strings use similarity_texts"
         )
-    return np.atleast_2d(array).astype(np.float32, copy=False)
+    array = array.reshape(0, 0) if array.shape == (0,) else np.atleast_2d(array)
+    return array.astype(np.float32, copy=False)
 
 
 def _check_width(a: np.ndarray, b: np.ndarray) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.normalizers import Lowercase, Normalizer
+from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from llm_compression.errors import InputError
 from llm_compression.spec.model import TokenizerSpec
@@ -39,9 +41,8 @@ class TextTokenizer:
         self.max_length = max_length
         self._content = content.decode()
         self._spec = spec
-        self._whole = Tokenizer.from_str(self._content)
+        self._whole = self._load()
         self._whole.no_truncation()
-        self._whole.no_padding()
         special = self._whole.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
             raise InputError(
@@ -52,9 +53,15 @@ class TextTokenizer:
     @cached_property
     def _cutting(self) -> Tokenizer:
         # A second instance: the first stays free of truncation, so that it can count tokens.
+        tokenizer = self._load()
+        tokenizer.enable_truncation(self.max_length, direction=self._spec.truncation_side)
+        return tokenizer
+
+    def _load(self) -> Tokenizer:
         tokenizer = Tokenizer.from_str(self._content)
         tokenizer.no_padding()
-        tokenizer.enable_truncation(self.max_length, direction=self._spec.truncation_side)
+        if self._spec.lowercase:
+            tokenizer.normalizer = lowercasing(tokenizer.normalizer)
         return tokenizer
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -64,8 +71,6 @@ class TextTokenizer:
             InputError: a text is no string or holds a lone surrogate; the message says which.
         """
         texts = [_checked(text, i) for i, text in enumerate(texts)]
-        if self._spec.lowercase:
-            texts = [text.lower() for text in texts]
         return [
             self._cut(text, e) for text, e in zip(texts, _batch(self._whole, texts), strict=True)
         ]
@@ -75,6 +80,14 @@ class TextTokenizer:
         if len(ids) <= self.max_length:
             return Tokens(ids, len(ids))
         return Tokens(self._cutting.encode(text).ids, len(ids))
+
+
+def lowercasing(normalizer: Normalizer | None) -> Normalizer:
+    """Lowercase before ``normalizer``, special tokens left alone.
+
+    sentence_transformers/base/modules/transformer.py, Transformer.__init__, do_lower_case.
+    """
+    return NormalizerSequence([Lowercase(), *([normalizer] if normalizer else [])])
 
 
 def _batch(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from llm_compression.errors import MissingDependencyError, ParityError
+from llm_compression.multimodal.tokenizer import lowercasing
 from llm_compression.spec.model import ModelSpec, Pooling
 from llm_compression.spec.tensors import BLOCK
 from llm_compression.weights.schema import TensorEntry
@@ -86,7 +87,8 @@ def _load(checkpoint: Path) -> tuple[Any, Any]:
 
 def _tokenize(tokenizer: Any, spec: ModelSpec, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
     if spec.tokenizer.lowercase:
-        texts = [text.lower() for text in texts]
+        backend = tokenizer.backend_tokenizer
+        backend.normalizer = lowercasing(backend.normalizer)
     batch = tokenizer(
         list(texts),
         padding=True,

@@ -1,5 +1,6 @@
 """atomic_write: a file appears whole under its name or not at all."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
         TargetBusyError: another process holds the lock and ``wait`` is false.
         OSError: the folder cannot be written, or the disk is full.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     draft = Draft(target.with_name(f".{target.name}.tmp"))
     lock = _lock(draft.path, target, wait=wait)
     try:

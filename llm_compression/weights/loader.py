@@ -86,6 +86,7 @@ class WeightLoader:
 
     def load_weights(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
         """The named tensors, by default all; raises as `get_tensor` does."""
+        names = [names] if isinstance(names, str) else names
         wanted = self.keys() if names is None else list(names)
         if self._mapped:
             return self._from_mapped(self._mapped, wanted)

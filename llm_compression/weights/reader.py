@@ -22,6 +22,7 @@ from llm_compression.errors import (
 from llm_compression.weights import seal
 from llm_compression.weights.checksum import cross_sum
 from llm_compression.weights.manifest import from_metadata, identify
+from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import (
     FILE_COLUMN,
     STORAGE,
@@ -50,7 +51,7 @@ class WeightTable:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.verify = verify
         self._map = _map(self.path)
         self._bytes = np.frombuffer(self._map, np.uint8)

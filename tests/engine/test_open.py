@@ -1,5 +1,6 @@
 """Opening and saving: files, folders, checkpoints, and what is converted once."""
 
+import pickle
 import socket
 from pathlib import Path
 
@@ -131,3 +132,12 @@ def test_a_null_byte_is_no_path() -> None:
 def test_taps_of_nothing(tiny_table: Path) -> None:
     with pytest.raises(InputError, match="number of texts is 0"):
         ArrowEngine(tiny_table).taps([])
+
+
+def test_a_pickle_holds_the_path_not_the_weights(tiny_table: Path) -> None:
+    engine = ArrowEngine(tiny_table, truncation="ok", deterministic=True)
+    pickled = pickle.dumps(engine)
+    assert len(pickled) < 2000
+    again = pickle.loads(pickled)
+    assert again.deterministic
+    np.testing.assert_array_equal(again.encode("the cat " * 40), engine.encode("the cat " * 40))

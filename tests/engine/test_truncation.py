@@ -1,5 +1,7 @@
 """Truncation is never silent."""
 
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -66,3 +68,27 @@ def test_a_maximum_must_leave_room_for_a_text(tiny_table: Path) -> None:
     for bad in (1, 2):
         with pytest.raises(InputError, match="no room for a text beside the 2 special tokens"):
             ArrowEngine(tiny_table, max_seq_length=bad)
+
+
+def test_every_call_warns_and_names_the_callers_line(tiny_table: Path) -> None:
+    engine = ArrowEngine(tiny_table)
+    for call in (engine.encode, engine.encode_query, engine.encode_document, engine.taps):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            warnings.filterwarnings("always", category=TruncationWarning)
+            for _ in range(2):
+                call(LONG)
+        assert [w.filename for w in caught] == [__file__] * 2
+
+
+def test_the_filter_shows_each_call() -> None:
+    script = (
+        "import warnings\n"
+        "from llm_compression.engine.truncation import Truncation, report_truncation\n"
+        "from llm_compression.multimodal.tokenizer import Tokens\n"
+        "for _ in range(3): report_truncation([Tokens([1], 9)], Truncation.WARN, 1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("TruncationWarning") == 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llm_compression import ArrowEngine, convert
+from llm_compression.errors import UnknownArchitectureError
 from llm_compression.validation.report import ValidationReport, validate
 from tests.conftest import CheckpointFactory, write_json
 
@@ -91,3 +92,39 @@ def test_tokenizer_config_wins_over_the_tokenizer(
     table = convert(checkpoint, tmp_path / "model.parquet").path
     report = validate(table, checkpoint, texts=["UPPER lower MiXeD ÀÉÎ Über", "東京 tokyo"])
     assert report.passed, report.to_table()
+
+
+def test_lowercasing_of_sentence_transformers(
+    make_checkpoint: CheckpointFactory, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    checkpoint = make_checkpoint()
+    write_json(
+        checkpoint / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": True}
+    )
+    texts = ["The CAT [SEP] sits", "red [CLS] Dog"]
+    ours = ArrowEngine(convert(checkpoint, tmp_path / "m.parquet").path)
+    theirs = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(ours.encode(texts), theirs.encode(texts), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"config_kwargs": {"hidden_act": "relu"}}, {"query_length": 8}, {"module_output_name": "x"}],
+)
+def test_settings_that_change_the_model_are_refused(
+    setting: dict[str, object], make_checkpoint: CheckpointFactory, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint()
+    write_json(checkpoint / "sentence_bert_config.json", {"max_seq_length": 32, **setting})
+    with pytest.raises(UnknownArchitectureError, match=next(iter(setting))):
+        convert(checkpoint, tmp_path / "m.parquet")
+
+
+def test_a_folder_saved_by_release_6_converts(tiny_bert: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(tiny_bert), device="cpu", local_files_only=True)
+    model.save_pretrained(str(tmp_path / "saved"))
+    check(tmp_path / "saved", tmp_path)
