@@ -76,8 +76,8 @@ def _check_ranges(arguments: argparse.Namespace) -> None:
 def _format(arguments: argparse.Namespace) -> str:
     endings = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
     ending = Path(arguments.output or "").suffix
-    if ending not in (*endings, "", ".txt") and not arguments.format:
-        raise InputError(f"no format is known by {ending}; end in .parquet, .jsonl or .txt")
+    if not _to_screen(arguments) and ending not in endings and not arguments.format:
+        raise InputError(f"{arguments.output}: end in .parquet or .jsonl, or give --format")
     kind: str = arguments.format or endings.get(ending, "table")
     if kind == "parquet" and _to_screen(arguments):
         raise InputError("Parquet goes to a file; give --output FILE")

@@ -21,7 +21,10 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-seq-length", type=int, help="tokens kept; default: the model's own")
     parser.add_argument(
-        "--truncation", default="warn", choices=("warn", "error", "ok"), help="for longer texts"
+        "--truncation",
+        default="warn",
+        choices=("warn", "error", "ok"),
+        help="warn of, refuse, or quietly cut longer texts",
     )
     parser.add_argument(
         "--deterministic", action="store_true", help="same bits for a text in any batch"
@@ -30,10 +33,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="texts run together")
     normalize = parser.add_mutually_exclusive_group()
     normalize.add_argument(
-        "--normalize", action="store_true", default=None, help="default: as the model does"
+        "--normalize",
+        action="store_true",
+        default=None,
+        help="default: as the model",
     )
     normalize.add_argument(
-        "--no-normalize", dest="normalize", action="store_false", help="as they come"
+        "--no-normalize", dest="normalize", action="store_false", help="leave lengths as they come"
     )
 
 

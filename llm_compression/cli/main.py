@@ -82,7 +82,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _declare(parser: argparse.ArgumentParser, name: str) -> None:
     module = _module(name)
-    parser.description = f"{_summary(name).capitalize()}."
+    summary = _summary(name)
+    parser.description = f"{summary[0].upper()}{summary[1:]}."
     module.add_arguments(parser)
     parser.set_defaults(run=module.run, usage_error=parser.error)
 

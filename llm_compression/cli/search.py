@@ -55,6 +55,11 @@ def _corpus(engine: "ArrowEngine", arguments: argparse.Namespace) -> "VectorTabl
     if arguments.corpus and Path(arguments.corpus).suffix == ".parquet":
         table = VectorTable.read(Path(arguments.corpus))
         identity_of(engine, arguments, "float32").check(table.identity, arguments.corpus)
+        if table.prompt != engine.prompt_texts.document:
+            raise InputError(
+                f"{arguments.corpus} was embedded with prompt {table.prompt!r}, this model's "
+                f"documents want {engine.prompt_texts.document!r}; embed again with --prompt"
+            )
         return table
     texts = gather([], arguments.corpus)
     return vector_table(engine, arguments, texts, engine.prompt_texts.document)

@@ -43,12 +43,11 @@ class ArrowEngine:
         compute_dtype: what the core computes in, ``float32`` or ``bfloat16``. What is stored
             (``dtype``) and what `encode` gives out (``precision``) are separate.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
-        verify: check the stored bytes of every tensor that is decoded.
+        verify: check every weight against its checksum, decoded or mapped.
         max_seq_length: tokens kept of a text, by default the model's own maximum.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
-        deterministic: run every text alone, so that its embedding is the same to the bit in any
-            batch; otherwise it may differ by float32 rounding (at most 1e-6 in any dimension of
-            a unit vector). Slower by the gain of batching.
+        deterministic: run every text alone, so that it has the same bits in any batch; otherwise
+            float32 rounding, at most 1e-6 in any dimension of a unit vector. Slower.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
@@ -75,7 +74,10 @@ class ArrowEngine:
         )
         path = user_path(model_path)
         loader = WeightLoader(
-            path / MODEL_FILE if path.is_dir() else path, mapped=mapped, verify=verify
+            path / MODEL_FILE if path.is_dir() else path,
+            mapped=mapped,
+            check_mapped=verify,
+            verify=verify,
         )
         if max_seq_length is not None:
             check_count(max_seq_length, "max_seq_length", loader.spec.text.max_tokens)
@@ -153,7 +155,7 @@ class ArrowEngine:
 
     @property
     def similarity_fn_name(self) -> str:
-        """The score that `similarity` gives: cosine, dot, euclidean or manhattan."""
+        """The score that `similarity` gives."""
         return self.spec.embedding.similarity.value
 
     def get_embedding_dimension(self) -> int:
@@ -161,7 +163,7 @@ class ArrowEngine:
         return self.spec.dimension
 
     def token_counts(self, inputs: Sequence[str]) -> list[int]:
-        """Tokens of each text, special tokens included, before any truncation."""
+        """Tokens of each text, special ones included, before any truncation."""
         return [tokens.count for tokens in self._encoder.tokenizer.encode(as_texts(inputs))]
 
     def token_ids(self, inputs: Sequence[str]) -> list[list[int]]:
@@ -247,7 +249,7 @@ class ArrowEngine:
         return self.encode(inputs, prompt_name, prompt, batch_size, **options)
 
     def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
-        """Ranges for ``int8`` and ``uint8`` from two texts or more; keep them with `save`."""
+        """Ranges for ``int8`` and ``uint8`` from two texts or more."""
         return EmbeddingRanges.of(self.encode(as_texts(inputs), **options), self.fingerprint)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -259,7 +261,7 @@ class ArrowEngine:
         return scores.similarity(self.spec.embedding.similarity, a, b)
 
     def similarity_pairwise(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(n, d) and (n, d) embeddings -> (n,) scores, row by row; raises as `similarity`."""
+        """(n, d) and (n, d) embeddings -> (n,) scores of equal rows."""
         return scores.similarity_pairwise(self.spec.embedding.similarity, a, b)
 
     def similarity_texts(self, a: str | Sequence[str], b: str | Sequence[str]) -> np.ndarray:
@@ -273,9 +275,8 @@ class ArrowEngine:
         and ``embedding`` are (B, E).
         """
         taps: Taps = {}
-        texts = as_texts(inputs)
-        check_count(len(texts), "the number of texts")
-        tokens = self._encoder.tokenizer.encode(texts)
+        tokens = self._encoder.tokenizer.encode(as_texts(inputs))
+        check_count(len(tokens), "the number of texts")
         report_truncation(tokens, self._truncation, self.max_seq_length)
         self._encoder.embed(tokens, normalized=self.spec.embedding.normalize, taps=taps)
         return {name: value.float().numpy() for name, value in taps.items()}

@@ -35,6 +35,8 @@ class WeightLoader:
     Args:
         path: the Parquet file.
         mapped: read from the memory-mapped copy.
+        check_mapped: compare the copy's values with their checksums first, which reads them all
+            once; without it opening checks all but the values.
         verify: check the stored bytes of each tensor before decoding it.
         threads: decoding threads; by default one for each core this process may use.
 
@@ -47,12 +49,13 @@ class WeightLoader:
         path: str | os.PathLike[str],
         *,
         mapped: bool = False,
+        check_mapped: bool = False,
         verify: bool = True,
         threads: int | None = None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
         self._threads = threads or _cores()
-        self._mapped = self._map() if mapped else None
+        self._mapped = self._map(check_values=check_mapped) if mapped else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -112,10 +115,10 @@ class WeightLoader:
         if self._mapped:
             self._mapped.verify(self.table)
 
-    def _map(self) -> MappedCopy | None:
+    def _map(self, *, check_values: bool) -> MappedCopy | None:
         path = mapped_path(self.table)
         try:
-            return open_mapped(self.table, path)
+            return open_mapped(self.table, path, check_values=check_values)
         except OSError as error:
             warnings.warn(
                 f"cannot write the mapped copy {path} ({error.strerror or error}); decoding the "

@@ -1,8 +1,8 @@
 """MappedCopy: the same tensors in an uncompressed Arrow IPC file, opened in place.
 
-A record batch holds consecutive tensors of one dtype, one row each: its name, and its values as
-a list in the column of its dtype. The schema's metadata carries the fingerprint, an index and a
-seal over every byte that is no value.
+A record batch holds consecutive tensors of one dtype, one row each: its name, its cross sum, and
+its values as a list in the column of its dtype. The schema's metadata carries the fingerprint,
+an index and a seal over every byte that is no value.
 """
 
 import hashlib
@@ -11,15 +11,20 @@ import json
 import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import CorruptWeightTableError
 from llm_compression.weights import seal
+from llm_compression.weights.checksum import cross_sum
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import PREFIX, STORAGE
+
+SUM_COLUMN = "checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class MappedCopy:
     """An opened copy; its pages are shared by all processes that open it.
 
     Opening checks version, fingerprint and bounds, and by the seal every byte but the values
-    themselves; `verify` checks those. The mapping is private: not even a stray write could reach
-    the file or another process.
+    themselves; `check_values` and `verify` check those. The mapping is private: not even a stray
+    write could reach the file or another process.
 
     Raises:
         CorruptWeightTableError: the file is damaged, or belongs to another model.
@@ -47,9 +52,9 @@ class MappedCopy:
         self.path = path
         try:
             self.bytes = map_file(path)
-            reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
-            self._check_identity(reader.schema.metadata or {}, fingerprint)
-            self.tensors = locate_tensors(reader, pa.py_buffer(self.bytes).address)
+            self._reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
+            self._check_identity(self._reader.schema.metadata or {}, fingerprint)
+            self.tensors = locate_tensors(self._reader, pa.py_buffer(self.bytes).address)
         except (
             pa.ArrowException,
             OSError,
@@ -67,6 +72,20 @@ class MappedCopy:
         """The stored dtypes."""
         return {tensor.dtype for tensor in self.tensors.values()}
 
+    def check_values(self) -> None:
+        """Compare every value with its cross sum, at memory speed; pages are let go again.
+
+        Raises:
+            CorruptWeightTableError: a tensor differs; the message names it.
+        """
+        content = np.frombuffer(self.bytes, np.uint8)
+        for (name, tensor), checksum in zip(self.tensors.items(), self._checksums(), strict=True):
+            stop = tensor.start + tensor.nbytes
+            if cross_sum(content, tensor.start, stop) != checksum:
+                raise self._corrupt(f"tensor {name}")
+            first = tensor.start // mmap.PAGESIZE * mmap.PAGESIZE
+            self.bytes.madvise(mmap.MADV_DONTNEED, first, stop - first)
+
     def verify(self, table: WeightTable) -> None:
         """Compare every value with the SHA-256 in the weight table.
 
@@ -79,6 +98,11 @@ class MappedCopy:
                 digest = hashlib.sha256(values).hexdigest()
             if digest != entry.sha256:
                 raise self._corrupt(f"tensor {entry.name}")
+
+    def _checksums(self) -> Iterator[str]:
+        # Strings are read only after the seal is found right: Arrow trusts their offsets.
+        for number in range(self._reader.num_record_batches):
+            yield from self._reader.get_batch(number).column(SUM_COLUMN).to_pylist()
 
     def _check_identity(self, metadata: dict[bytes, bytes], fingerprint: str) -> None:
         check_version(metadata[key("format_version")].decode(), str(self.path))
@@ -102,7 +126,7 @@ def locate_tensors(reader: pa.ipc.RecordBatchFileReader, base: int) -> dict[str,
         memory = lists.values.buffers()[1].address - base
         width = STORAGE[rows[0][1]].row_bytes
         edges = [memory + width * offset for offset in lists.offsets.to_pylist()]
-        for (name, dtype, shape), start, stop in zip(rows, edges, edges[1:], strict=False):
+        for (name, dtype, shape), (start, stop) in zip(rows, pairwise(edges), strict=True):
             found[name] = MappedTensor(dtype, tuple(shape), start, stop - start)
     if next(index, None) is not None:
         raise ValueError("the index names tensors that no batch holds")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,9 +10,17 @@ import pyarrow as pa
 from llm_compression.errors import OutputError, WeightTableError
 from llm_compression.weights import seal
 from llm_compression.weights.atomic import atomic_write
-from llm_compression.weights.mapped import MappedCopy, around, key, locate_tensors, map_file
+from llm_compression.weights.checksum import cross_sum
+from llm_compression.weights.mapped import (
+    SUM_COLUMN,
+    MappedCopy,
+    around,
+    key,
+    locate_tensors,
+    map_file,
+)
 from llm_compression.weights.paths import cache_folder
-from llm_compression.weights.reader import WeightTable
+from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, STORAGE, TensorEntry
 
 SUFFIX = ".arrow"
@@ -33,23 +42,24 @@ def mapped_path(table: WeightTable) -> Path:
     return beside(table) if _is_ours(beside(table)) else cached
 
 
-def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
+def open_mapped(table: WeightTable, path: Path, *, check_values: bool = False) -> MappedCopy:
     """The mapped copy of ``table`` at ``path``; made first if absent, stale or damaged.
 
-    Safe when several processes ask at once: one makes it, the others wait.
+    Damage of the values themselves is looked for only with ``check_values``. Safe when several
+    processes ask at once: one makes it, the others wait.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
         OutputError: a file that is no mapped copy stands in its place.
         CorruptWeightTableError: the weight table itself is damaged.
     """
-    if found := _existing(table, path):
+    if found := _existing(table, path, check_values=check_values):
         return found
     if path == beside(table) and path.exists() and not _is_ours(path):
         raise OutputError(f"{path} is no mapped copy, so it is left as it is; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, wait=True) as draft:
-        if found := _existing(table, path):
+        if found := _existing(table, path, check_values=check_values):
             draft.keep = False
             return found
         _write(table, draft.path)
@@ -57,11 +67,14 @@ def open_mapped(table: WeightTable, path: Path) -> MappedCopy:
     return MappedCopy(path, table.fingerprint)
 
 
-def _existing(table: WeightTable, path: Path) -> MappedCopy | None:
+def _existing(table: WeightTable, path: Path, *, check_values: bool) -> MappedCopy | None:
     try:
-        return MappedCopy(path, table.fingerprint) if path.exists() else None
+        found = MappedCopy(path, table.fingerprint) if path.exists() else None
+        if found and check_values:
+            found.check_values()
     except WeightTableError:
         return None
+    return found
 
 
 def _is_ours(path: Path) -> bool:
@@ -100,11 +113,13 @@ def _batch(group: Group, schema: pa.Schema) -> pa.RecordBatch:
     flat = pa.concat_arrays([values for _, values in group])
     lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat)
     names = pa.array([entry.name for entry, _ in group])
+    raw, width = raw_values(flat, group[0][0].dtype), STORAGE[group[0][0].dtype].row_bytes
+    sums = pa.array([cross_sum(raw, a * width, b * width) for a, b in pairwise(offsets)])
     columns = [
         lists if field.name == group[0][0].dtype else pa.nulls(len(group), field.type)
-        for field in list(schema)[1:]
+        for field in list(schema)[2:]
     ]
-    return pa.record_batch([names, *columns], schema=schema)
+    return pa.record_batch([names, sums, *columns], schema=schema)
 
 
 def _schema(table: WeightTable) -> pa.Schema:
@@ -118,7 +133,8 @@ def _schema(table: WeightTable) -> pa.Schema:
     lists = [
         pa.field(dtype, pa.large_list(STORAGE[dtype].arrow)) for dtype in table.manifest.columns()
     ]
-    return pa.schema([pa.field(NAME_COLUMN, pa.string()), *lists], metadata)
+    texts = [pa.field(name, pa.string()) for name in (NAME_COLUMN, SUM_COLUMN)]
+    return pa.schema([*texts, *lists], metadata)
 
 
 def _seal(path: Path) -> None:

@@ -213,3 +213,17 @@ def test_bfloat16_has_its_own_bounds(cli: Cli, make_checkpoint: CheckpointFactor
     outcome = cli(*arguments)
     assert "bfloat16, rel <= 0.03, cosine >= 0.999" in outcome.out
     assert outcome.status == 0, outcome.out
+
+
+def test_vectors_embedded_with_another_prompt(cli: Cli, prompted_table: Path, tmp_path: Path):
+    """The model's documents want "passage : "; without it their scores mean something else."""
+    texts, vectors = tmp_path / "texts.txt", tmp_path / "vectors.parquet"
+    texts.write_text("the cat sits\na dog runs\n")
+    cli("embed", prompted_table, "--file", texts, "-o", vectors)
+    message = cli("search", prompted_table, "cat", "--in", vectors).error(2)
+    assert "was embedded with prompt ''" in message
+    cli("embed", prompted_table, "--file", texts, "-o", vectors, "--prompt-name", "passage")
+    assert (
+        cli("search", prompted_table, "cat", "--in", vectors).out
+        == cli("search", prompted_table, "cat", "--in", texts).out
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_compression import ArrowEngine
+from llm_compression import ArrowEngine, WeightLoader
 from llm_compression.errors import (
     CheckpointNotFoundError,
     InputError,
@@ -141,3 +141,20 @@ def test_a_pickle_holds_the_path_not_the_weights(tiny_table: Path) -> None:
     again = pickle.loads(pickled)
     assert again.deterministic
     np.testing.assert_array_equal(again.encode("the cat " * 40), engine.encode("the cat " * 40))
+
+
+def test_damaged_values_of_the_mapped_copy_are_never_used(
+    tiny_table: Path, empty_cache: Path
+) -> None:
+    wanted = ArrowEngine(tiny_table).encode("the cat sits")
+    (copy,) = empty_cache.rglob("*.arrow")
+    content = bytearray(copy.read_bytes())
+    start = WeightLoader(tiny_table, mapped=True).get_tensor("text.block.00.mlp.up.weight")
+    place = content.index(start.numpy().tobytes())
+    content[place + 3] ^= 0x40
+    copy.write_bytes(content)
+    assert (
+        ArrowEngine(tiny_table, verify=False).encode("the cat sits").tobytes() != wanted.tobytes()
+    )
+    np.testing.assert_array_equal(ArrowEngine(tiny_table).encode("the cat sits"), wanted)
+    assert copy.read_bytes() != bytes(content), "it was made again"
