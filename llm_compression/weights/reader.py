@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -98,7 +99,8 @@ class WeightTable:
             TensorNotFoundError: no such tensor.
             CorruptWeightTableError: stored bytes differ from those written.
         """
-        tasks = _tasks([self.entry(name) for name in names])
+        limit = _TASK_BYTES if threads > 1 else sys.maxsize  # each task costs a tenth of a ms
+        tasks = _tasks([self.entry(name) for name in names], limit)
         if threads <= 1 or len(tasks) == 1:
             decoded = [self._read_task(task) for task in tasks]
         else:
@@ -284,13 +286,13 @@ def _group_names(manifest: Manifest) -> Iterator[str]:
     yield from (_file_key(entry.name) for entry in manifest.files)
 
 
-def _tasks(entries: list[TensorEntry]) -> list[list[TensorEntry]]:
-    """Groups of one dtype, each about `_TASK_BYTES`, largest first so that threads end together."""
+def _tasks(entries: list[TensorEntry], limit: int) -> list[list[TensorEntry]]:
+    """Groups of one dtype, each about ``limit``, largest first so that threads end together."""
     tasks: list[list[TensorEntry]] = []
     size: dict[str, int] = {}
     last: dict[str, list[TensorEntry]] = {}
     for entry in entries:
-        if entry.dtype not in last or size[entry.dtype] + entry.nbytes > _TASK_BYTES:
+        if entry.dtype not in last or size[entry.dtype] + entry.nbytes > limit:
             last[entry.dtype], size[entry.dtype] = [], 0
             tasks.append(last[entry.dtype])
         last[entry.dtype].append(entry)
