@@ -64,7 +64,10 @@ def pip_install(arguments: Sequence[str], *, capture: bool = False) -> str:
         command, stdout=subprocess.PIPE if capture else None, text=True, check=False
     )
     if done.returncode:
-        raise InstallError(f"`pip install {' '.join(arguments)}` failed; its message is above")
+        raise InstallError(
+            f"`pip install {' '.join(arguments)}` ended with code {done.returncode}; "
+            "its message is above"
+        )
     return done.stdout or ""
 
 

@@ -105,7 +105,9 @@ def test_failure_of_pip_is_one_sentence(
     assert pip_install.main(["no-such-package-anywhere"]) == 1
     message = capfd.readouterr().err
     assert "No matching distribution found for no-such-package-anywhere" in message
-    assert message.splitlines()[-1].startswith("error: `pip install no-such-package-anywhere")
+    last = message.splitlines()[-1]
+    assert last.startswith("error: `pip install no-such-package-anywhere")
+    assert last.endswith("ended with code 1; its message is above")
     assert "Traceback" not in message
 
 
