@@ -15,6 +15,7 @@ from llm_compression.spec.tensors import expected_tensors
 from llm_compression.weights.schema import FileRole
 
 _ADAPTER = "adapter_config.json"
+_MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     inner, infos = checkpoint.folder, checkpoint.tensors()
     model_type = checkpoint.config["model_type"]
     text = bert.text_spec(checkpoint.config, infos, str(inner))
+    if text.num_layers > max(len(infos), _MOST_LAYERS):  # a list of what is missing has an end
+        raise CheckpointError(f"{inner}: {text.num_layers} layers, but only {len(infos)} tensors")
     length_file, length, lowercase = st.length_and_case(inner)
     content = tok.tokenizer_json(inner, model_type)
     tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)

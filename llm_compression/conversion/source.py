@@ -177,9 +177,15 @@ def _open_pickle(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except Exception as error:  # torch raises many kinds for a bad or unsafe pickle
         raise CheckpointError(f"{path} is not a readable weights-only file: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+    if not isinstance(state, dict) or not all(map(_is_entry, state.keys(), state.values())):
         raise CheckpointError(f"{path} is not a state dict of tensors")
     return state
+
+
+def _is_entry(name: object, tensor: object) -> bool:
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        return False
+    return tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _is_zip(path: Path) -> bool:

@@ -34,14 +34,17 @@ class TextTokenizer:
         max_length: tokens kept of a text, special tokens included.
 
     Raises:
-        InputError: ``max_length`` leaves no room for a text.
+        InputError: the content is no tokenizer, or ``max_length`` leaves no room for a text.
     """
 
     def __init__(self, content: bytes, spec: TokenizerSpec, max_length: int) -> None:
         self.max_length = max_length
-        self._content = content.decode()
         self._spec = spec
-        self._whole = self._load()
+        try:
+            self._content = content.decode()
+            self._whole = self._load()
+        except Exception as error:  # the Rust side raises plain Exception
+            raise InputError(f"the model's tokenizer cannot be used: {error}") from error
         self._whole.no_truncation()
         special = self._whole.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
