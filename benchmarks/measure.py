@@ -1,12 +1,14 @@
 """Fair timing: contestants take turns, and their samples become medians with quartiles."""
 
 import gc
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -71,6 +73,23 @@ def interleave(
                 if turn >= warmup:
                     samples[key].append(sample)
     return samples
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """All threads of this process on one core, so that no library helps itself to another."""
+    cores = os.sched_getaffinity(0)
+    _pin({min(cores)})
+    try:
+        yield
+    finally:
+        _pin(cores)
+
+
+def _pin(cores: set[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The harness measures fairly: turns are taken, statistics are right, noise is admitted."""
 
 import gc
+import os
+import threading
 
 import pytest
 
 from benchmarks.claims import Claim, judge, noisy_cells
-from benchmarks.measure import interleave, summarise, timed
+from benchmarks.measure import interleave, one_core, summarise, timed
 
 OURS, THEIRS = ("ours", "time"), ("theirs", "time")
 
@@ -48,6 +50,22 @@ def test_collector_is_restored_when_a_contestant_fails() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         interleave({"A": fail}, rounds=1)
     assert gc.get_freeze_count() == 0
+
+
+def test_one_core_holds_every_thread_and_lets_go() -> None:
+    before = os.sched_getaffinity(0)
+    stop = threading.Event()
+    worker = threading.Thread(target=stop.wait)
+    worker.start()
+    try:
+        with one_core():
+            assert len(os.sched_getaffinity(0)) == 1
+            assert os.sched_getaffinity(worker.native_id) == os.sched_getaffinity(0)
+        assert os.sched_getaffinity(worker.native_id) == before
+    finally:
+        stop.set()
+        worker.join()
+    assert os.sched_getaffinity(0) == before
 
 
 def test_timed_leaves_out_the_time_to_free_the_result() -> None:
