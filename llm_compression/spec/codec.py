@@ -142,9 +142,14 @@ def _dataclass(kind: type) -> Decoder:
     def decode(plain: Any) -> Any:
         if not isinstance(plain, dict):
             raise SpecError(f"is {plain!r}, expected an object")
-        _refuse("unknown", plain.keys() - decoders.keys())
-        _refuse("missing", required - plain.keys())
-        return kind(**{name: _at(f".{name}", decoders[name], x) for name, x in plain.items()})
+        if not required <= plain.keys() <= decoders.keys():
+            _refuse("unknown", plain.keys() - decoders.keys())
+            _refuse("missing", required - plain.keys())
+        try:
+            values = {name: decoders[name](x) for name, x in plain.items()}
+        except SpecError:  # decode again, slowly, to say which field is wrong
+            values = {name: _at(f".{name}", decoders[name], x) for name, x in plain.items()}
+        return kind(**values)
 
     return decode
 

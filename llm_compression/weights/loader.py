@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import torch
 
-from llm_compression.errors import TensorNotFoundError, WeightTableError
+from llm_compression.errors import TensorNotFoundError
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.readonly import read_only
-from llm_compression.weights.schema import STORAGE, TensorEntry
+from llm_compression.weights.schema import STORAGE, Quantization
 
 _TORCH = {name: getattr(torch, name) for name in STORAGE if name != "int4"}
 
@@ -103,7 +103,7 @@ class WeightLoader:
         values = self.get_tensor(name)
         if entry.quantization is None:
             return values.to(torch.float32)
-        return self._scaled(entry, values.to(torch.float32))
+        return self._scaled(entry.quantization, values.to(torch.float32)).reshape(entry.shape)
 
     def verify(self) -> None:
         """Check every byte: stored ranges, the values' SHA-256, attached files, the mapped copy.
@@ -135,17 +135,12 @@ class WeightLoader:
         whole = {dtype: _whole(copy, dtype) for dtype in copy.dtypes}
         return {name: read_only(_placed(whole, copy.tensors[name])) for name in names}
 
-    def _scaled(self, entry: TensorEntry, values: torch.Tensor) -> torch.Tensor:
-        quantization = entry.quantization
-        if quantization is None:
-            raise WeightTableError(f"tensor {entry.name} is not quantised")
-        axis, size = quantization.axis, quantization.group_size
-        shape = (*values.shape[:axis], -1, size, *values.shape[axis + 1 :])
+    def _scaled(self, by: Quantization, values: torch.Tensor) -> torch.Tensor:
+        shape = (*values.shape[: by.axis], -1, by.group_size, *values.shape[by.axis + 1 :])
         groups = values.reshape(shape)
-        if quantization.zero_point is not None:
-            groups = groups - self.get_tensor(quantization.zero_point).unsqueeze(axis + 1)
-        scaled = groups * self.get_tensor(quantization.scale).to(torch.float32).unsqueeze(axis + 1)
-        return scaled.reshape(entry.shape)
+        if by.zero_point is not None:
+            groups = groups - self.get_tensor(by.zero_point).unsqueeze(by.axis + 1)
+        return groups * self.get_tensor(by.scale).to(torch.float32).unsqueeze(by.axis + 1)
 
 
 def _cores() -> int:
@@ -165,7 +160,7 @@ def _placed(whole: Mapping[str, torch.Tensor], tensor: MappedTensor) -> torch.Te
     # view costs a third of slice, view and reshape.
     memory = whole[tensor.dtype]
     if tensor.dtype == "int4":
-        return _shaped(memory[tensor.start :][: tensor.nbytes], "int4", tensor.shape)
+        return _unpack_int4(memory[tensor.start :][: tensor.nbytes], tensor.shape)
     strides = [math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape))]
     return memory.as_strided(tensor.shape, strides, tensor.start // memory.itemsize)
 
@@ -179,13 +174,8 @@ def _view(array: pa.Array, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     # frombuffer keeps `memory` alive, and through this attribute Arrow's buffer; torch warns
     # when it is given the read-only buffer itself.
     memory.owner = buffer  # type: ignore[attr-defined]
-    return read_only(_shaped(torch.frombuffer(memory, dtype=torch.uint8), dtype, shape))
-
-
-def _shaped(raw: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
-    if dtype == "int4":
-        return _unpack_int4(raw, shape)
-    return raw.view(_TORCH[dtype]).view(shape)
+    flat = torch.frombuffer(memory, dtype=_TORCH.get(dtype, torch.uint8))
+    return read_only(_unpack_int4(flat, shape) if dtype == "int4" else flat.view(shape))
 
 
 def _unpack_int4(raw: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -192,13 +192,13 @@ class WeightTable:
     def _open_footer(self) -> tuple[pq.FileMetaData, int]:
         size = len(self._bytes)
         start, footer = self._footer()
-        if not seal.places(footer):
+        if not seal.intact(footer):
+            if seal.places(footer):
+                raise self._corrupt(f"the footer (bytes {start} to {size})")
             raise NotAWeightTableError(
                 f"{self.path} is Parquet but holds no model, or its footer is damaged; "
                 "make a weight table with `llm-compression convert`"
             )
-        if not seal.intact(footer):
-            raise self._corrupt(f"the footer (bytes {start} to {size})")
         try:
             return pq.read_metadata(pa.BufferReader(self._buffer)), start
         except (OSError, pa.ArrowException) as error:

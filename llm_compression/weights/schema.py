@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +93,7 @@ class TensorEntry:
                 f"tensor {self.name} has shape {list(self.shape)}; no axis may be empty"
             )
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of the table that hold this tensor."""
         return stored_rows(self.dtype, self.shape)
