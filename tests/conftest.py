@@ -9,6 +9,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+pytest_plugins = ["tests.processes"]
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub by accident
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-DTYPES = ("float32", "float16", "bfloat16")
+from llm_compression.spec.names import FLOAT_DTYPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", help="file to write, or an existing folder")
     parser.add_argument("--model", help="the checkpoint, as an option")
     parser.add_argument("--output", help="the file to write, as an option")
-    parser.add_argument("--dtype", choices=DTYPES, help="stored type; default: the source's own")
+    parser.add_argument(
+        "--dtype", choices=FLOAT_DTYPES, help="stored type; default: the source's own"
+    )
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--cache-dir", help="the hub's download cache")
     parser.add_argument(

@@ -13,15 +13,14 @@ from llm_compression.cli.engines import (
     vector_table,
 )
 from llm_compression.cli.texts import gather, one_line
-from llm_compression.errors import InputError, OutputError
+from llm_compression.errors import InputError
+from llm_compression.spec.names import PRECISIONS, SCALED_PRECISIONS
 
 if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.vector_table import VectorTable
     from llm_compression.metrics.quantization import EmbeddingRanges
 
-SCALED = ("int8", "uint8")
-PRECISIONS = ("float32", *SCALED, "binary", "ubinary")
 FORMATS = ("table", "jsonl", "parquet")
 
 
@@ -55,21 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(table: "VectorTable", kind: str, path: Path) -> None:
-    from llm_compression.weights.atomic import atomic_write
+    from llm_compression.files.atomic import atomic_write, output_errors
 
-    try:
+    with output_errors(path):
         if kind == "parquet":
             table.write(path)
             return
         with atomic_write(path) as draft, draft.path.open("w", encoding="utf-8") as file:
             _print(table, kind, file)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _check_ranges(arguments: argparse.Namespace) -> None:
     given = arguments.ranges or arguments.save_ranges
-    if given and arguments.precision not in SCALED:
+    if given and arguments.precision not in SCALED_PRECISIONS:
         raise InputError("--ranges and --save-ranges are for --precision int8 and uint8")
 
 
@@ -102,21 +99,14 @@ def _ranges(
 ) -> "EmbeddingRanges | None":
     from llm_compression.metrics.quantization import EmbeddingRanges
 
-    if arguments.precision not in SCALED:
+    if arguments.precision not in SCALED_PRECISIONS:
         return None
     if arguments.ranges:
         return EmbeddingRanges.load(arguments.ranges)
     made = engine.calibrate(texts, **encode_options(arguments), prompt=prompt)
     if arguments.save_ranges:
-        _save(made, Path(arguments.save_ranges))
+        made.save(arguments.save_ranges)
     return made
-
-
-def _save(ranges: "EmbeddingRanges", path: Path) -> None:
-    try:
-        ranges.save(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _print(table: "VectorTable", kind: str, out: TextIO) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from llm_compression.spec.names import COMPUTE_DTYPES, TRUNCATIONS
+
 if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.identity import VectorIdentity
@@ -16,14 +18,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compute-dtype",
         default="float32",
-        choices=("float32", "bfloat16"),
+        choices=COMPUTE_DTYPES,
         help="what the core computes in",
     )
     parser.add_argument("--max-seq-length", type=int, help="tokens kept; default: the model's own")
     parser.add_argument(
         "--truncation",
         default="warn",
-        choices=("warn", "error", "ok"),
+        choices=TRUNCATIONS,
         help="warn of, refuse, or quietly cut longer texts",
     )
     parser.add_argument(

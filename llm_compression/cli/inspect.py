@@ -50,12 +50,18 @@ def _summary(manifest: "Manifest") -> str:
         "max_seq_length": f"{embedding.max_seq_length} tokens",
         "prompts": ", ".join(f"{k}={v!r}" for k, v in embedding.prompts.items()) or "none",
         "weights": f"{len(manifest.tensors)} tensors, {values:,} values, "
-        f"{', '.join(manifest.columns())}",
+        f"{', '.join(_dtypes(manifest))}",
         "size": f"{stored / 1e6:.1f} MB stored, {decoded / 1e6:.1f} MB decoded "
         f"({stored / decoded:.3f})",
         "files": ", ".join(file.name for file in manifest.files),
     }
     return "\n".join(f"{name + ':':<16}{value}" for name, value in rows.items())
+
+
+def _dtypes(manifest: "Manifest") -> list[str]:
+    """Stored dtypes, each with the source's where that was another."""
+    kinds = sorted({(entry.dtype, entry.source_dtype) for entry in manifest.tensors})
+    return [stored if stored == was else f"{stored} (source: {was})" for stored, was in kinds]
 
 
 def _tensors(manifest: "Manifest") -> str:

@@ -15,15 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the copy, or find that it is there and right."""
-    from llm_compression.errors import OutputError
+    from llm_compression.files.atomic import output_errors
     from llm_compression.weights.mapping import beside, mapped_path, open_mapped
     from llm_compression.weights.reader import WeightTable
 
     table = WeightTable(arguments.model)
     path = beside(table) if arguments.beside else mapped_path(table)
-    try:
+    with output_errors(path):
         copy = open_mapped(table, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     print(f"mapped copy: {copy.path}, {copy.path.stat().st_size / 1e6:.1f} MB")
     return 0

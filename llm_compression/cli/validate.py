@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from llm_compression.spec.names import COMPUTE_DTYPES
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -12,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compute-dtype",
         default="float32",
-        choices=("float32", "bfloat16"),
+        choices=COMPUTE_DTYPES,
         help="what the core computes in",
     )
     parser.add_argument("--absolute", type=float, help="bound on the absolute error of any tap")
@@ -47,9 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(path: Path, report: str) -> None:
-    from llm_compression.errors import OutputError
+    from llm_compression.files.atomic import atomic_write, output_errors
 
-    try:
-        path.write_text(report + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with output_errors(path), atomic_write(path) as draft:
+        draft.path.write_text(report + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from llm_compression.conversion.dtypes import (
-    FLOAT_DTYPES,
     cast,
     raw_bytes,
     stored_dtype,
@@ -18,9 +17,10 @@ from llm_compression.conversion.families import Blueprint, read_blueprint
 from llm_compression.conversion.hub import Source, resolve
 from llm_compression.conversion.source import dtype_name
 from llm_compression.errors import CheckpointError, ConversionError
+from llm_compression.files.atomic import atomic_write, output_errors
+from llm_compression.files.paths import user_path
+from llm_compression.spec.names import FLOAT_DTYPES
 from llm_compression.version import __version__
-from llm_compression.weights.atomic import atomic_write
-from llm_compression.weights.paths import user_path
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import Manifest, Provenance
 from llm_compression.weights.writer import WeightWriter
@@ -65,6 +65,7 @@ def convert(
 
     Raises:
         ConversionError: a kind that names the file, the place and the remedy.
+        OutputError: the output cannot be written.
         TargetBusyError: another process is converting to the same path.
     """
     if dtype is not None and dtype not in FLOAT_DTYPES:
@@ -80,14 +81,9 @@ def convert(
     blueprint = read_blueprint(origin.folder)
     _keep_source(target, origin, blueprint)
     provenance = _provenance(origin, blueprint)
-    try:
-        with atomic_write(target, wait=wait) as draft:
-            manifest = _write(draft.path, blueprint, provenance, dtype, progress)
-            _verify(draft.path, blueprint, dtype, progress)
-    except OSError as error:
-        raise ConversionError(
-            f"cannot write {target}: {error.strerror or error}; free space or choose another path"
-        ) from error
+    with output_errors(target), atomic_write(target, wait=wait) as draft:
+        manifest = _write(draft.path, blueprint, provenance, dtype, progress)
+        _verify(draft.path, blueprint, dtype, progress)
     return _report(target, blueprint, manifest)
 
 

@@ -7,9 +7,9 @@ import torch
 
 from llm_compression.conversion.source import dtype_name
 from llm_compression.errors import CheckpointError, ConversionError
+from llm_compression.spec.names import FLOAT_DTYPES
 from llm_compression.weights.schema import STORAGE
 
-FLOAT_DTYPES = ("float32", "float16", "bfloat16")
 _CHECK_ELEMENTS = 1 << 22
 
 

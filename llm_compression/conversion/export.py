@@ -7,9 +7,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from llm_compression.errors import ConversionError
+from llm_compression.errors import ConversionError, OutputError
+from llm_compression.files.atomic import output_errors
+from llm_compression.files.paths import user_path
 from llm_compression.weights.loader import WeightLoader
-from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import FileRole
 
 
@@ -20,26 +21,25 @@ def export(model: str | Path, folder: str | Path) -> Path:
     under its name only when it is whole.
 
     Raises:
-        ConversionError: the folder exists and is not empty, or cannot be written.
+        ConversionError: the folder exists and is not empty, or two files want one name.
+        OutputError: the folder cannot be written.
         WeightTableError: the model cannot be read.
     """
     target = user_path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConversionError(f"{target} exists and is not an empty folder; choose another path")
     loader = WeightLoader(model)
-    try:
+    with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise ConversionError(f"cannot write {target}: {error.strerror or error}") from error
-    try:
-        _write(loader, draft)
-        draft.chmod(0o755)
-        draft.replace(target)
-    except (OSError, SafetensorError) as error:
-        raise ConversionError(f"cannot write {target}: {error}; free space there") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            _write(loader, draft)
+            draft.chmod(0o755)
+            draft.replace(target)
+        except SafetensorError as error:  # how it reports a full disk
+            raise OutputError(f"cannot write {target}: {error}; free space there") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return target
 
 
@@ -59,5 +59,9 @@ def _write(loader: WeightLoader, folder: Path) -> None:
     save_file(named, weights / "model.safetensors", metadata={"format": "pt"})
     for file in manifest.files:
         path = folder / file.name
+        if path.exists():
+            raise ConversionError(
+                f"{loader.table.path} attaches {file.name}, which is a file of the export itself"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(loader.table.read_file(file.name))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_compression.errors import CheckpointNotFoundError
-from llm_compression.weights.paths import user_path
+from llm_compression.files.paths import user_path
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_ENDINGS = (".parquet", ".arrow", ".safetensors", ".bin", ".json")

@@ -150,7 +150,9 @@ def read_json(path: Path) -> Any:
         CheckpointError: it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # an escaped lone surrogate is no text
+        return value
     except FileNotFoundError:
         raise CheckpointNotFoundError(
             f"{path.parent} has no {path.name}; download the whole checkpoint"

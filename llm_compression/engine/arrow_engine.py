@@ -10,23 +10,20 @@ import numpy as np
 
 from llm_compression.engine.batching import batches, with_progress
 from llm_compression.engine.inputs import as_texts, check_count
-from llm_compression.engine.open import MODEL_FILE, locate, save
+from llm_compression.engine.open import MODEL_FILE, locate, save, table_at
 from llm_compression.engine.options import EngineOptions
 from llm_compression.engine.output import cut, in_precision
 from llm_compression.engine.prompts import Prompts
 from llm_compression.engine.truncation import Truncation, report_truncation
 from llm_compression.errors import InputError
+from llm_compression.files.paths import user_path
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics import similarity as scores
-from llm_compression.metrics.quantization import (
-    EmbeddingRanges,
-    check_precision,
-)
+from llm_compression.metrics.quantization import EmbeddingRanges, check_precision
 from llm_compression.multimodal.text_encoder import TextEncoder
 from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.loader import WeightLoader
-from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import FileRole
 
 if TYPE_CHECKING:
@@ -64,20 +61,16 @@ class ArrowEngine:
         truncation: str = "warn",
         deterministic: bool = False,
     ) -> None:
-        self._options = EngineOptions(
-            compute_dtype=compute_dtype,
-            mapped=mapped,
-            verify=verify,
-            max_seq_length=max_seq_length,
-            truncation=truncation,
-            deterministic=deterministic,
-        )
-        path = user_path(model_path)
+        self._options: EngineOptions = {
+            "compute_dtype": compute_dtype,
+            "mapped": mapped,
+            "verify": verify,
+            "max_seq_length": max_seq_length,
+            "truncation": truncation,
+            "deterministic": deterministic,
+        }
         loader = WeightLoader(
-            path / MODEL_FILE if path.is_dir() else path,
-            mapped=mapped,
-            check_mapped=verify,
-            verify=verify,
+            table_at(model_path), mapped=mapped, check_mapped=verify, verify=verify
         )
         if max_seq_length is not None:
             check_count(max_seq_length, "max_seq_length", loader.spec.text.max_tokens)
@@ -85,9 +78,8 @@ class ArrowEngine:
         self.fingerprint = loader.fingerprint
         self.deterministic = deterministic
         self.compute_dtype = compute_dtype
-        self.prompt_texts = Prompts(
-            loader.spec.embedding.prompts, loader.spec.embedding.default_prompt_name
-        )
+        stored = loader.spec.embedding
+        self.prompt_texts = Prompts(stored.prompts, stored.default_prompt_name)
         self._truncation = Truncation.of(truncation)
         self._encoder = TextEncoder(
             loader.spec,
@@ -96,6 +88,9 @@ class ArrowEngine:
             compute_dtype=compute_dtype,
             max_seq_length=max_seq_length,
         )
+
+    def __repr__(self) -> str:
+        return f"ArrowEngine({str(self.path)!r}, {self.spec.dimension} x {self.compute_dtype})"
 
     def __reduce__(self) -> tuple[object, ...]:
         # the path, not the weights: each process maps the same pages
@@ -135,8 +130,9 @@ class ArrowEngine:
 
         Raises:
             OutputError: the folder cannot be made or written to.
+            WeightTableError: the table was damaged or replaced since it was opened.
         """
-        return save(self.path, user_path(folder) / MODEL_FILE)
+        return save(self.path, self.fingerprint, user_path(folder) / MODEL_FILE)
 
     @property
     def spec(self) -> ModelSpec:
@@ -145,8 +141,14 @@ class ArrowEngine:
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens kept of a text, special tokens included."""
+        """Tokens kept of a text, special tokens included; it can be set, as anywhere else."""
         return self._encoder.tokenizer.max_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        most = self.spec.text.max_tokens
+        self._encoder.tokenizer.max_length = check_count(value, "max_seq_length", most)
+        self._options["max_seq_length"] = self.max_seq_length
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -214,9 +216,8 @@ class ArrowEngine:
         texts = [before + text if isinstance(text, str) else text for text in as_texts(inputs)]
         tokens = self._encoder.tokenizer.encode(texts)
         report_truncation(tokens, mode, self.max_seq_length)
-        unit = (
-            self.spec.embedding.normalize if normalize_embeddings is None else normalize_embeddings
-        )
+        unit = self.spec.embedding.normalize
+        unit = unit if normalize_embeddings is None else normalize_embeddings
         embeddings = self._embed(tokens, batch_size, normalized=unit, show=show_progress_bar)
         embeddings = cut(embeddings, width, renormalize=unit)
         given = in_precision(embeddings, precision, ranges, self.fingerprint)
@@ -287,9 +288,8 @@ class ArrowEngine:
         embeddings = np.empty((len(tokens), self.spec.dimension), np.float32)
         work = batches(tokens, 1 if self.deterministic else batch_size)
         for batch in with_progress(work, len(tokens), "text", show=show):
-            embeddings[batch] = self._encoder.embed(
-                [tokens[i] for i in batch], normalized=normalized
-            )
+            rows = [tokens[i] for i in batch]
+            embeddings[batch] = self._encoder.embed(rows, normalized=normalized)
         return embeddings
 
 

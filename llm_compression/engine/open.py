@@ -8,9 +8,10 @@ from pathlib import Path
 
 from llm_compression.conversion.convert import Progress, convert
 from llm_compression.conversion.hub import is_hub_id, resolve
-from llm_compression.errors import CheckpointNotFoundError, OutputError
-from llm_compression.weights.atomic import atomic_write
-from llm_compression.weights.paths import cache_folder, user_path
+from llm_compression.errors import CheckpointNotFoundError, InputError, WeightTableNotFoundError
+from llm_compression.files.atomic import atomic_write, output_errors
+from llm_compression.files.paths import cache_folder, user_path
+from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FORMAT_VERSION
 
 MODEL_FILE = "model.parquet"
@@ -54,7 +55,8 @@ def locate(
     )
     target = _converted(source.folder, source.revision, source.name)
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with output_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         convert(source.folder, target, origin=source, wait=True, progress=progress)
         if source.revision is None:  # an earlier state of a local folder is of no use any more
             _drop_stale(target)
@@ -86,17 +88,38 @@ def _drop_stale(target: Path) -> None:
             other.unlink(missing_ok=True)
 
 
-def save(model: Path, target: Path) -> Path:
+def table_at(model_path: str | Path) -> Path:
+    """The weight table that ``model_path`` names: the file, or ``model.parquet`` in the folder.
+
+    Raises:
+        WeightTableNotFoundError: the folder is a checkpoint that was not converted.
+    """
+    path = user_path(model_path)
+    if not path.is_dir():
+        return path
+    if not (path / MODEL_FILE).exists() and (path / "config.json").exists():
+        raise WeightTableNotFoundError(
+            f"{path} is a checkpoint, not a weight table; `from_pretrained` opens it, and "
+            "`llm-compression convert` makes a weight table of it"
+        )
+    return path / MODEL_FILE
+
+
+def save(model: Path, fingerprint: str, target: Path) -> Path:
     """Copy a weight table to ``target``, folders made, unless it is that file already.
 
     Raises:
+        InputError: another model has taken its place.
+        CorruptWeightTableError: its bytes are not those that were written.
         OutputError: the folder cannot be made or written to.
     """
-    try:
+    table = WeightTable(model)
+    if table.fingerprint != fingerprint:
+        raise InputError(f"{model} holds another model than when it was opened; open it again")
+    table.check_ranges([*table.manifest.tensors, *table.manifest.files])
+    with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.exists() and target.samefile(model)):
             with atomic_write(target) as draft:
                 shutil.copyfile(model, draft.path)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     return target

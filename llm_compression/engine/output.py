@@ -3,7 +3,8 @@
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.metrics.quantization import SCALED, EmbeddingRanges, quantize
+from llm_compression.metrics.quantization import EmbeddingRanges, quantize
+from llm_compression.spec.names import SCALED_PRECISIONS
 
 
 def cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
@@ -25,7 +26,7 @@ def in_precision(
     Raises:
         InputError: the ranges are another model's, or one embedding alone spans none.
     """
-    if precision in SCALED and len(embeddings):
+    if precision in SCALED_PRECISIONS and len(embeddings):
         ranges = own_ranges(embeddings, ranges, fingerprint)
     return quantize(embeddings, precision, ranges)
 

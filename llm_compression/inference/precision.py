@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from llm_compression.errors import InputError
+from llm_compression.spec.names import COMPUTE_DTYPES
 from llm_compression.weights.readonly import writable
-
-COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def compute_type(name: str) -> torch.dtype:
@@ -16,12 +15,10 @@ def compute_type(name: str) -> torch.dtype:
     Raises:
         InputError: the core does not compute in it.
     """
-    try:
-        return COMPUTE_DTYPES[name]
-    except KeyError:
-        raise InputError(
-            f"compute_dtype {name!r} is not one of {', '.join(COMPUTE_DTYPES)}"
-        ) from None
+    if name not in COMPUTE_DTYPES:
+        raise InputError(f"compute_dtype {name!r} is not one of {', '.join(COMPUTE_DTYPES)}")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_compression.errors import InputError
+from llm_compression.files.atomic import atomic_write
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.metrics.quantization import PRECISIONS, EmbeddingRanges
+from llm_compression.metrics.quantization import EmbeddingRanges
 from llm_compression.spec import codec
-from llm_compression.weights.atomic import atomic_write
+from llm_compression.spec.names import PRECISIONS
 
 _IDENTITY = b"llm_compression.vectors"
 _RANGES = b"llm_compression.ranges"

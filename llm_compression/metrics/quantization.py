@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.files.atomic import atomic_write, output_errors
+from llm_compression.spec.names import PRECISIONS
 
-SCALED = ("int8", "uint8")  # need ranges
-PRECISIONS = ("float32", *SCALED, "binary", "ubinary")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmbeddingRanges:
     """Smallest and largest value of each dimension, (d,) each, seen on calibration texts.
 
@@ -28,14 +27,22 @@ class EmbeddingRanges:
         """Ranges of calibration embeddings (n, d).
 
         Raises:
-            InputError: fewer than two rows, which span no range.
+            InputError: fewer than two rows, which span no range, or another dtype than float32.
         """
+        if embeddings.dtype != np.float32:
+            raise InputError(f"ranges need float32 embeddings, not {embeddings.dtype}")
         if embeddings.ndim != 2 or len(embeddings) < 2:
             raise InputError(
-                "ranges need at least two embeddings, better some hundreds; pass `ranges` made "
-                "with `calibrate` from texts like yours"
+                "ranges need at least two embeddings, better some hundreds; give more texts, or "
+                "ranges made before from texts like these"
             )
         return cls(embeddings.min(axis=0), embeddings.max(axis=0), model)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EmbeddingRanges) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
 
     def to_json(self) -> str:
         """The ranges as JSON; float32 values survive exactly."""
@@ -61,8 +68,13 @@ class EmbeddingRanges:
         return cls(low, high, model)
 
     def save(self, path: str | Path) -> None:
-        """Write the ranges to a JSON file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write the ranges to a JSON file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(Path(path)), atomic_write(Path(path)) as draft:
+            draft.path.write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingRanges":

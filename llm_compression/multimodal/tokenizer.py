@@ -38,7 +38,6 @@ class TextTokenizer:
     """
 
     def __init__(self, content: bytes, spec: TokenizerSpec, max_length: int) -> None:
-        self.max_length = max_length
         self._spec = spec
         try:
             self._content = content.decode()
@@ -46,12 +45,23 @@ class TextTokenizer:
         except Exception as error:  # the Rust side raises plain Exception
             raise InputError(f"the model's tokenizer cannot be used: {error}") from error
         self._whole.no_truncation()
+        self.max_length = max_length
+
+    @property
+    def max_length(self) -> int:
+        """Tokens kept of a text, special tokens included; setting it raises as creating does."""
+        return self._max_length
+
+    @max_length.setter
+    def max_length(self, max_length: int) -> None:
         special = self._whole.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
             raise InputError(
                 f"a maximum of {max_length} tokens leaves no room for a text beside the "
                 f"{special} special tokens"
             )
+        self._max_length = max_length
+        self.__dict__.pop("_cutting", None)
 
     @cached_property
     def _cutting(self) -> Tokenizer:

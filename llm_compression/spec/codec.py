@@ -17,8 +17,18 @@ Decoder = Callable[[Any], Any]
 
 
 def dumps(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, so that equal values give equal bytes."""
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Canonical JSON: sorted keys, no spaces, so that equal values give equal bytes.
+
+    Raises:
+        SpecError: a text holds a lone surrogate, which UTF-8 cannot write.
+    """
+    text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(0, error.start - 40) : error.end]
+        raise SpecError(f"a lone surrogate, which is no text, ends {near!r}") from None
+    return text
 
 
 def loads(kind: type[T], text: str, where: str) -> T:

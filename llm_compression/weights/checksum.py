@@ -1,12 +1,11 @@
 """cross_sum: a checksum of stored bytes at memory speed, and the fingerprint of a model."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 
 import numpy as np
 
-from llm_compression.spec.codec import to_plain
+from llm_compression.spec import codec
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.schema import FileEntry, FileRole, TensorEntry
 
@@ -42,12 +41,11 @@ def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
 def fingerprint(spec: ModelSpec, tensors: Iterable[TensorEntry], files: Iterable[FileEntry]) -> str:
     """The model's name for ever: SHA-256 over what defines it, provenance left out."""
     identity = {
-        "spec": to_plain(spec),
+        "spec": spec,
         "tensors": sorted(_tensor_identity(entry) for entry in tensors),
         "files": sorted([f.role.value, f.sha256] for f in files if f.role is not FileRole.SOURCE),
     }
-    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(codec.dumps(identity).encode()).hexdigest()
 
 
 def _tensor_identity(entry: TensorEntry) -> list[object]:
@@ -56,5 +54,5 @@ def _tensor_identity(entry: TensorEntry) -> list[object]:
         entry.dtype,
         list(entry.shape),
         entry.sha256,
-        *([to_plain(entry.quantization)] if entry.quantization else []),
+        *([entry.quantization] if entry.quantization else []),
     ]

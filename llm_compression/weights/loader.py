@@ -37,7 +37,8 @@ class WeightLoader:
         mapped: read from the memory-mapped copy.
         check_mapped: compare the copy's values with their checksums first, which reads them all
             once; without it opening checks all but the values.
-        verify: check the stored bytes of each tensor before decoding it.
+        verify: check the stored bytes of each tensor before decoding it; nothing is decoded
+            from a mapped copy, which was verified when it was made.
         threads: decoding threads; by default one for each core this process may use.
 
     Raises:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from llm_compression.errors import OutputError, WeightTableError
+from llm_compression.files.atomic import atomic_write
+from llm_compression.files.paths import cache_folder
 from llm_compression.weights import seal
-from llm_compression.weights.atomic import atomic_write
 from llm_compression.weights.checksum import cross_sum
 from llm_compression.weights.mapped import (
     SUM_COLUMN,
@@ -19,7 +20,6 @@ from llm_compression.weights.mapped import (
     locate_tensors,
     map_file,
 )
-from llm_compression.weights.paths import cache_folder
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, STORAGE, TensorEntry
 

@@ -20,10 +20,10 @@ from llm_compression.errors import (
     WeightTableError,
     WeightTableNotFoundError,
 )
+from llm_compression.files.paths import user_path
 from llm_compression.weights import seal
 from llm_compression.weights.checksum import cross_sum
 from llm_compression.weights.manifest import from_metadata, identify
-from llm_compression.weights.paths import user_path
 from llm_compression.weights.schema import (
     FILE_COLUMN,
     STORAGE,
@@ -72,8 +72,10 @@ class WeightTable:
         return manifest
 
     @cached_property
-    def _groups(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(_group_names(self.manifest))}
+    def _groups(self) -> dict[int, int]:
+        """Row group by the byte where it starts."""
+        entries: list[TensorEntry | FileEntry] = [*self.manifest.tensors, *self.manifest.files]
+        return {entry.stored.start: i for i, entry in enumerate(entries)}
 
     @cached_property
     def _entries(self) -> dict[str, TensorEntry]:
@@ -125,7 +127,7 @@ class WeightTable:
         if entry is None:
             attached = [f.name for f in self.manifest.files]
             raise TensorNotFoundError(f"{self.path} has no attached file {name!r}, only {attached}")
-        chunks = self._decode([self._groups[_file_key(name)]], FILE_COLUMN, [entry])
+        chunks = self._decode(FILE_COLUMN, [entry])
         content = b"".join(chunks.to_pylist())
         if len(content) != entry.size:
             raise self._corrupt(f"attached file {name}")
@@ -133,8 +135,12 @@ class WeightTable:
 
     def read_role(self, role: FileRole) -> bytes:
         """The content of the first attached file of a role; raises as `read_file` does."""
-        names = [f.name for f in self.manifest.files if f.role is role]
-        return self.read_file(names[0] if names else f"<{role.value}>")
+        for file in self.manifest.files:
+            if file.role is role:
+                return self.read_file(file.name)
+        raise TensorNotFoundError(
+            f"{self.path} has no {role.value} file attached; convert the model again"
+        )
 
     def verify_all(self) -> None:
         """Check every byte of the file, and every value against its SHA-256.
@@ -162,7 +168,7 @@ class WeightTable:
                 raise self._corrupt(f"{entry.name} (bytes {stored.start} to {stored.stop})")
 
     def _read_task(self, entries: list[TensorEntry]) -> dict[str, pa.Array]:
-        array = self._decode([self._groups[e.name] for e in entries], entries[0].dtype, entries)
+        array = self._decode(entries[0].dtype, entries)
         for entry in entries:
             self._let_go(entry)
         starts = np.cumsum([0] + [e.rows for e in entries])
@@ -171,11 +177,10 @@ class WeightTable:
             for e, start in zip(entries, starts.tolist(), strict=False)
         }
 
-    def _decode(
-        self, groups: list[int], column: str, entries: Sequence[TensorEntry | FileEntry]
-    ) -> pa.Array:
+    def _decode(self, column: str, entries: Sequence[TensorEntry | FileEntry]) -> pa.Array:
         if self.verify:
             self.check_ranges(entries)
+        groups = [self._groups[entry.stored.start] for entry in entries]
         try:
             # A ParquetFile is not safe to share between threads; one over mapped bytes and a
             # parsed footer costs microseconds.
@@ -275,15 +280,6 @@ def raw_values(array: pa.Array, dtype: str) -> np.ndarray:
     row_bytes = STORAGE[dtype].row_bytes
     start = array.offset * row_bytes
     return np.frombuffer(array.buffers()[1], np.uint8)[start : start + len(array) * row_bytes]
-
-
-def _file_key(name: str) -> str:
-    return f"file:{name}"
-
-
-def _group_names(manifest: Manifest) -> Iterator[str]:
-    yield from (entry.name for entry in manifest.tensors)
-    yield from (_file_key(entry.name) for entry in manifest.files)
 
 
 def _tasks(entries: list[TensorEntry], limit: int) -> list[list[TensorEntry]]:

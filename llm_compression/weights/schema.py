@@ -23,20 +23,19 @@ class StorageType:
     """How one dtype is stored: a column named after it, ``row_bytes`` bytes in each row."""
 
     arrow: pa.DataType
-    numpy: str
     row_bytes: int
     per_row: int = 1
     split: bool = True  # BYTE_STREAM_SPLIT, which gains on floats only
 
 
 STORAGE: dict[str, StorageType] = {
-    "float32": StorageType(pa.float32(), "<f4", 4),
-    "float16": StorageType(pa.float16(), "<f2", 2),
-    "bfloat16": StorageType(pa.uint16(), "<u2", 2),
-    "int64": StorageType(pa.int64(), "<i8", 8, split=False),
-    "int32": StorageType(pa.int32(), "<i4", 4, split=False),
-    "int8": StorageType(pa.int8(), "|i1", 1, split=False),
-    "int4": StorageType(pa.uint8(), "|u1", 1, per_row=2, split=False),
+    "float32": StorageType(pa.float32(), 4),
+    "float16": StorageType(pa.float16(), 2),
+    "bfloat16": StorageType(pa.uint16(), 2),
+    "int64": StorageType(pa.int64(), 8, split=False),
+    "int32": StorageType(pa.int32(), 4, split=False),
+    "int8": StorageType(pa.int8(), 1, split=False),
+    "int4": StorageType(pa.uint8(), 1, per_row=2, split=False),
 }
 
 

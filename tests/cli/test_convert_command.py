@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm_compression.weights.atomic import atomic_write
+from llm_compression.files.atomic import atomic_write
 from llm_compression.weights.reader import WeightTable
 from tests.cli.conftest import Cli
 from tests.conversion.checkpoints import read_tensors, save_as, write_tensors
@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_there(cli: Cli, tiny_bert: Path, tmp_path: Path):
 def test_a_folder_that_cannot_be_written(cli: Cli, tiny_bert: Path, place: str):
     message = cli("convert", tiny_bert, place).error(1)
     assert message.startswith(f"cannot write {place}: ")
-    assert message.endswith("free space or choose another path")
+    assert message.endswith("choose another place")
 
 
 def test_a_busy_target(cli: Cli, tiny_bert: Path, target: Path):
@@ -238,3 +238,8 @@ def test_export_and_convert_again(cli: Cli, tiny_table: Path, target: Path, tmp_
 def test_export_into_what_is_not_empty(cli: Cli, tiny_table: Path, tiny_bert: Path):
     message = cli("export", tiny_table, tiny_bert).error(1)
     assert message == f"{tiny_bert} exists and is not an empty folder; choose another path"
+
+
+def test_inspect_names_the_sources_dtype(cli: Cli, tiny_bert: Path, target: Path):
+    cli("convert", tiny_bert, target, "--dtype", "float16")
+    assert "values, float16 (source: float32)" in cli("inspect", target).out

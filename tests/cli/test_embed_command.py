@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_compression import ArrowEngine
-from llm_compression.cli.embed import PRECISIONS
 from llm_compression.memory.vector_table import VectorTable
+from llm_compression.spec.names import PRECISIONS
 from tests.cli.conftest import TEXTS, Cli, rows, vectors
 
 KINDS = {

@@ -15,7 +15,7 @@ from llm_compression.weights.reader import WeightTable
 from tests.cli.conftest import TEXTS, rows
 from tests.conftest import ROOT
 
-MODULE = [sys.executable, "-m", "llm_compression.cli"]
+MODULE = [sys.executable, "-m", "llm_compression"]
 COMMAND = [str(Path(sys.executable).with_name("llm-compression"))]
 SCRIPTS = ROOT / "scripts"
 

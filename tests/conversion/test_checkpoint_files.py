@@ -277,3 +277,15 @@ def test_a_file_is_no_checkpoint(bert: Path, target: Path):
 def test_a_config_that_is_no_json_object(content: bytes, bert: Path, target: Path):
     (bert / "config.json").write_bytes(content)
     refuse(bert, target, str(bert / "config.json"))
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(4, 4).to_sparse(), torch.zeros(4, 4, device="meta")])
+def test_a_pickle_of_tensors_without_values_in_a_row(odd: torch.Tensor, bert: Path, target: Path):
+    tensors = read_tensors(bert)
+    write_pickle(bert, {**tensors, "pooler.dense.weight": odd})
+    refuse(bert, target, PICKLE, "is not a state dict of tensors")
+
+
+def test_a_name_that_is_no_text(bert: Path, target: Path):
+    write_pickle(bert, {**read_tensors(bert), 7: torch.zeros(1)})
+    refuse(bert, target, PICKLE, "is not a state dict of tensors")

@@ -13,6 +13,7 @@ from llm_compression.errors import (
     ConversionError,
     CorruptWeightTableError,
     LLMCompressionError,
+    OutputError,
     WeightTableNotFoundError,
 )
 from llm_compression.weights.reader import WeightTable
@@ -148,7 +149,7 @@ def test_a_file_is_no_folder(tiny_table: Path, folder: Path):
     folder.write_text("mine")
     with pytest.raises(ConversionError, match="not an empty folder"):
         export(tiny_table, folder)
-    with pytest.raises(ConversionError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         export(tiny_table, folder / "inside")
     assert contents(folder.parent) == {"exported": b"mine"}
 
@@ -205,5 +206,5 @@ def test_a_full_disk_leaves_nothing(
 ):
     with ProcessPoolExecutor(1, mp_context=processes) as pool:
         said = pool.submit(work.export_on_a_small_disk, tiny_table, folder, limit).result()
-    assert said.startswith(f"ConversionError: cannot write {folder}: ")
+    assert said.startswith(f"OutputError: cannot write {folder}: ")
     assert list(folder.parent.iterdir()) == []

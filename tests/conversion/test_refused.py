@@ -227,6 +227,8 @@ def test_a_pooling_without_a_folder(row: dict[str, str], bert: Path, target: Pat
         ({"prompts": {"a": "b"}, "default_prompt_name": "c"}, "default_prompt_name"),
         ({"default_prompt_name": 3}, "default_prompt_name"),
         ({"default_prompt_name": []}, "default_prompt_name"),
+        ({"prompts": {"query": "half \ud83d: "}}, "surrogates"),
+        ({"prompts": {"\udc00": "query: "}}, "surrogates"),
     ],
 )
 def test_prompts_that_cannot_be(config: dict[str, object], named: str, bert: Path, target: Path):
@@ -253,3 +255,16 @@ def test_lengths(length: object, bert: Path, target: Path):
 def test_stored_types(dtype: str, bert: Path, target: Path):
     with pytest.raises(ConversionError, match=r"is not one of float32, float16, bfloat16"):
         convert(bert, target, dtype=dtype)
+
+
+@pytest.mark.parametrize("layers", [1_000_000_000, 2**70])
+def test_more_layers_than_could_be(layers: int, bert: Path, target: Path):
+    edit_config(bert, num_hidden_layers=layers)
+    refuse(bert, target, f"{layers} layers", kind=CheckpointError)
+
+
+def test_an_adapter_is_no_model(bert: Path, target: Path):
+    write_json(bert / "adapter_config.json", {"peft_type": "LORA"})
+    (bert / "model.safetensors").rename(bert / "adapter_model.safetensors")
+    with pytest.raises(ConversionError, match="has no weights"):
+        convert(bert, target)

@@ -122,7 +122,7 @@ def test_packed_and_scaled_outputs(engine: ArrowEngine) -> None:
 
 
 def test_one_vector_in_int8_needs_ranges(engine: ArrowEngine) -> None:
-    with pytest.raises(InputError, match="calibrate"):
+    with pytest.raises(InputError, match="at least two embeddings"):
         engine.encode(TEXTS[0], precision="int8")
     ranges = engine.calibrate(TEXTS)
     alone = engine.encode(TEXTS[1], precision="uint8", ranges=ranges)

@@ -10,9 +10,11 @@ import pytest
 from llm_compression import ArrowEngine, WeightLoader
 from llm_compression.errors import (
     CheckpointNotFoundError,
+    CorruptWeightTableError,
     InputError,
     NotAWeightTableError,
     OutputError,
+    WeightTableNotFoundError,
 )
 from tests.conftest import CheckpointFactory
 
@@ -158,3 +160,60 @@ def test_damaged_values_of_the_mapped_copy_are_never_used(
     )
     np.testing.assert_array_equal(ArrowEngine(tiny_table).encode("the cat sits"), wanted)
     assert copy.read_bytes() != bytes(content), "it was made again"
+
+
+def test_a_checkpoint_is_no_weight_table(tiny_bert: Path) -> None:
+    with pytest.raises(WeightTableNotFoundError, match="`from_pretrained` opens it"):
+        ArrowEngine(tiny_bert)
+
+
+def test_an_empty_path() -> None:
+    with pytest.raises(InputError, match="path is empty"):
+        ArrowEngine.from_pretrained("")
+
+
+def test_a_cache_that_cannot_be_written(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LLM_COMPRESSION_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"cannot write .*file/models/.*choose another place"):
+        ArrowEngine.from_pretrained(tiny_bert)
+
+
+def test_a_table_that_was_damaged_or_replaced_is_not_saved(
+    tiny_table: Path, make_checkpoint: CheckpointFactory, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.parquet"
+    content = bytearray(tiny_table.read_bytes())
+    model.write_bytes(content)
+    engine = ArrowEngine(model)
+    content[len(content) // 3] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(CorruptWeightTableError, match="damage in"):
+        engine.save_pretrained(tmp_path / "saved")
+    other = ArrowEngine.from_pretrained(make_checkpoint(seed=9))
+    model.write_bytes(other.path.read_bytes())
+    with pytest.raises(InputError, match="another model"):
+        engine.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_the_maximum_length_can_be_set(tiny_table: Path) -> None:
+    engine = ArrowEngine(tiny_table, truncation="ok")
+    engine.max_seq_length = 6
+    assert len(engine.token_ids(["the cat " * 20])[0]) == 6
+    wanted = ArrowEngine(tiny_table, truncation="ok", max_seq_length=6)
+    got, again = engine.encode("the cat " * 20), pickle.loads(pickle.dumps(engine))
+    np.testing.assert_array_equal(got, wanted.encode("the cat " * 20))
+    assert again.max_seq_length == 6
+    engine.max_seq_length = 20
+    assert len(engine.token_ids(["the cat " * 20])[0]) == 20
+    for bad in (0, engine.spec.text.max_tokens + 1, 2.5, 2):
+        with pytest.raises(InputError, match=r"max_seq_length is|leaves no room"):
+            engine.max_seq_length = bad
+    assert engine.max_seq_length == 20
+
+
+def test_an_engine_shows_what_it_holds(tiny_table: Path) -> None:
+    assert repr(ArrowEngine(tiny_table)) == f"ArrowEngine({str(tiny_table)!r}, 32 x float32)"

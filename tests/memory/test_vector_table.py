@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_compression.errors import InputError, TargetBusyError
+from llm_compression.files.atomic import atomic_write
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.vector_table import VectorTable
-from llm_compression.metrics.quantization import PRECISIONS, EmbeddingRanges
+from llm_compression.metrics.quantization import EmbeddingRanges
 from llm_compression.spec import codec
-from llm_compression.weights.atomic import atomic_write
+from llm_compression.spec.names import PRECISIONS
 
 IDENTITY = VectorIdentity("f" * 64, "float32", 32, 4, normalized=True, precision="float32")
 TEXTS = ["the cat", "", "日本 🙂\x00\n", "the cat"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_compression.errors import InputError
+from llm_compression.errors import InputError, OutputError
 from llm_compression.metrics.quantization import EmbeddingRanges, quantize
 
 RNG = np.random.default_rng(0)
@@ -55,3 +55,24 @@ def test_ranges_of_another_width_and_unknown_precisions_are_refused() -> None:
         quantize(EMBEDDINGS[:, :8], "int8", RANGES)
     with pytest.raises(InputError, match="one of float32, int8"):
         quantize(EMBEDDINGS, "int4", RANGES)
+
+
+def test_ranges_are_equal_by_value(tmp_path: Path) -> None:
+    RANGES.save(tmp_path / "ranges.json")
+    again = EmbeddingRanges.load(tmp_path / "ranges.json")
+    assert again == RANGES
+    assert hash(again) == hash(RANGES)
+    assert again != EmbeddingRanges.of(EMBEDDINGS, "model")
+    assert again != EmbeddingRanges.of(EMBEDDINGS[:200], "another model")
+
+
+def test_ranges_of_quantised_embeddings_are_refused() -> None:
+    with pytest.raises(InputError, match="float32 embeddings, not int8"):
+        EmbeddingRanges.of(quantize(EMBEDDINGS, "int8", RANGES), "model")
+
+
+def test_ranges_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
+    RANGES.save(tmp_path / "ranges.json")
+    with pytest.raises(OutputError, match=r"cannot write .*absent"):
+        RANGES.save(tmp_path / "absent" / "ranges.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["ranges.json"]

@@ -1,9 +1,5 @@
-"""Fixtures: a weight table of every dtype, and clean processes that have everything imported."""
+"""Fixtures: a weight table of every dtype."""
 
-from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -23,28 +19,3 @@ def every_dtype_table(content: Content, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("every-dtype") / "every.parquet"
     content.write(path)
     return path
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Processes forked from one that imported the package and computed nothing.
-
-    They inherit no thread, no mapping and no environment of a test: hand over what they need.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.weights.work"])
-    return context
-
-
-@pytest.fixture(scope="session")
-def start(processes: ForkServerContext) -> Callable[..., tuple[Connection, ForkServerProcess]]:
-    """Starts ``work(pipe, *args)`` in a process of its own and gives the pipe's other end."""
-
-    def begin(work: Callable[..., None], *args: object) -> tuple[Connection, ForkServerProcess]:
-        here, there = processes.Pipe()
-        process = processes.Process(target=work, args=(there, *args), daemon=True)
-        process.start()
-        there.close()  # so that the death of the other process ends a wait for its word
-        return here, process
-
-    return begin

@@ -1,12 +1,15 @@
 """What goes into a weight table comes out, bit for bit, in every dtype and both forms."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from llm_compression.errors import TensorNotFoundError
+from llm_compression.weights import writer
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.reader import WeightTable, raw_values
 from llm_compression.weights.schema import STORAGE
@@ -113,3 +116,17 @@ def test_every_dtype_at_small_sizes(tmp_path: Path, dtype: str, count: int):
 def test_a_table_verifies_itself(every_dtype_table: Path):
     WeightTable(every_dtype_table).verify_all()
     WeightLoader(every_dtype_table, mapped=True).verify()
+
+
+def test_a_table_without_the_arrow_schema_that_pyarrow_adds(
+    content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Other writers leave it out; the columns are the same."""
+    plain = functools.partial(pq.ParquetWriter, store_schema=False)
+    monkeypatch.setattr(writer.pq, "ParquetWriter", plain)
+    content.write(tmp_path / "plain.parquet")
+    assert b"ARROW:schema" not in (pq.read_metadata(tmp_path / "plain.parquet").metadata or {})
+    loader = WeightLoader(tmp_path / "plain.parquet")
+    loader.verify()
+    for name, tensor in loader.load_weights().items():
+        assert tensor_bytes(tensor) == expected_bytes(content.tensors[name])

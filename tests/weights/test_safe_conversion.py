@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llm_compression.conversion.convert import convert
-from llm_compression.errors import ConversionError, TargetBusyError
+from llm_compression.errors import ConversionError, OutputError, TargetBusyError
 from llm_compression.weights.reader import WeightTable
 from tests.weights import work
 
@@ -96,8 +96,8 @@ def test_a_disk_that_fills_while_writing(
     limit = int(tiny_table.stat().st_size * share)
     with ProcessPoolExecutor(1, mp_context=processes) as pool:
         said = pool.submit(work.convert_on_a_small_disk, tiny_bert, target, limit).result()
-    assert said.startswith(f"ConversionError: cannot write {target}: ")
-    assert "free space or choose another path" in said
+    assert said.startswith(f"OutputError: cannot write {target}: ")
+    assert "free space there or choose another place" in said
     assert names(target) == [target.name]
     assert target.read_bytes() == b"old"
 
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_at_the_last_moment(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConversionError, match=r"cannot write .*No space left .*free space"):
+    with pytest.raises(OutputError, match=r"cannot write .*No space left .*free space"):
         convert(tiny_bert, target)
     assert names(target) == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llm_compression.conversion.convert import convert
 from llm_compression.errors import LLMCompressionError
-from llm_compression.weights.atomic import atomic_write
+from llm_compression.files.atomic import atomic_write
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.mapping import mapped_path
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_compression.errors import TargetBusyError
+from llm_compression.errors import LLMCompressionError, OutputError, TargetBusyError
 
 
 @dataclass
@@ -17,6 +17,29 @@ class Draft:
 
     path: Path
     keep: bool = True
+
+
+@contextmanager
+def output_errors(target: Path) -> Iterator[None]:
+    """Let the operating system's errors name ``target`` and a remedy.
+
+    Raises:
+        OutputError: instead of any other OSError.
+    """
+    try:
+        yield
+    except LLMCompressionError:  # some are OSErrors, and say more than could be said here
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; {_remedy(error)}"
+        ) from error
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, (PermissionError, NotADirectoryError, FileNotFoundError)):
+        return "choose another place"
+    return "free space there or choose another place"  # pyarrow's errors bear no number
 
 
 @contextmanager

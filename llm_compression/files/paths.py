@@ -10,8 +10,10 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` resolved; the home of nobody is left as it is, and not found.
 
     Raises:
-        InputError: the path holds a null byte, which no file name can.
+        InputError: the path is empty, or holds a null byte, which no file name can.
     """
+    if not os.fspath(path):
+        raise InputError("the path is empty; name a file or a folder")
     if "\0" in os.fspath(path):
         raise InputError(f"{os.fspath(path)!r} holds a null byte, so it is no path")
     return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises RuntimeError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_compression.errors import TargetBusyError
-from llm_compression.weights.atomic import atomic_write
+from llm_compression.files.atomic import atomic_write
 from tests.weights import work
 
 
