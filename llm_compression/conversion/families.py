@@ -47,12 +47,12 @@ def read_blueprint(folder: Path) -> Blueprint:
         CheckpointError, CheckpointNotFoundError: files are missing or contradict each other.
     """
     modules = st.read_modules(folder)
-    checkpoint = Checkpoint(folder / modules.transformer)
-    if checkpoint.has(_ADAPTER):
+    if (folder / modules.transformer / _ADAPTER).is_file():
         raise UnknownArchitectureError(
-            f"{checkpoint.folder} holds a PEFT adapter ({_ADAPTER}); merge it into the model with "
-            "peft's merge_and_unload first"
+            f"{folder / modules.transformer} holds a PEFT adapter ({_ADAPTER}); merge it into the "
+            "model with peft's merge_and_unload first"
         )
+    checkpoint = Checkpoint(folder / modules.transformer)
     model_type = checkpoint.config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnknownArchitectureError(

@@ -48,8 +48,3 @@ class BlockSpec:
                 f"block.hidden_size {self.hidden_size} is not a multiple of "
                 f"block.num_heads {self.num_heads}; check hidden_size and num_attention_heads"
             )
-
-    @property
-    def head_size(self) -> int:
-        """Width d of one attention head."""
-        return self.hidden_size // self.num_heads
