@@ -16,6 +16,14 @@ from tests.cli.conftest import TEXTS, rows
 from tests.conftest import ROOT
 
 MODULE = [sys.executable, "-m", "llm_compression"]
+# A shell lets what it runs in the background ignore Ctrl-C, and children inherit that.
+INTERRUPTIBLE = [
+    sys.executable,
+    "-c",
+    "import os, signal, sys\n"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])",
+]
 COMMAND = [str(Path(sys.executable).with_name("llm-compression"))]
 SCRIPTS = ROOT / "scripts"
 
@@ -152,12 +160,15 @@ def test_ctrl_c(environment: dict[str, str], tiny_table: Path, tmp_path: Path):
     """Waiting for texts, interrupted: one line, and the shell's status for it."""
     pipe = tmp_path / "texts"
     os.mkfifo(pipe)
-    command = [*MODULE, "embed", str(tiny_table), "--file", str(pipe)]
+    command = [*INTERRUPTIBLE, *MODULE, "embed", str(tiny_table), "--file", str(pipe)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         writing = open_for_reader(pipe)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    os.close(writing)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            os.close(writing)
     assert (process.returncode, err) == (130, b"llm-compression: error: interrupted\n")
 
 
