@@ -3,7 +3,8 @@
 from benchmarks.case import Case
 from benchmarks.claims import Cell, Claim
 from benchmarks.results import Section
-from llm_compression.validation.report import ValidationReport, validate
+from llm_compression.validation.report import ValidationReport
+from llm_compression.validation.validate import validate
 
 ABSOLUTE, RELATIVE, ANGLE = "max absolute", "max relative", "worst 1 - cosine"
 WORST = "worst of all"

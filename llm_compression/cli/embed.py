@@ -1,4 +1,4 @@
-"""``embed``: texts to embeddings, as a table, JSON lines or Parquet."""
+"""``embed``: texts or images to embeddings, as a table, JSON lines or Parquet."""
 
 import argparse
 import json
@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from llm_compression.cli.engines import (
     add_engine_arguments,
+    add_image_arguments,
     encode_options,
+    image_table,
     open_engine,
+    open_vision,
     vector_table,
 )
+from llm_compression.cli.images import image_files
 from llm_compression.cli.texts import gather, one_line
 from llm_compression.errors import InputError
 from llm_compression.spec.names import PRECISIONS, SCALED_PRECISIONS
@@ -29,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_arguments(parser)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: lines of stdin")
     parser.add_argument("--file", help="UTF-8 file with one text a line; - is stdin")
+    add_image_arguments(parser)
     parser.add_argument("--output", "-o", help="file to write; default, or -: the screen")
     parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
     parser.add_argument("--prompt", help="text put in front of every input")
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed and write."""
     kind = _format(arguments)
     _check_ranges(arguments)
-    table = _embed(arguments, gather(arguments.texts, arguments.file))
+    table = _embed_images(arguments) if arguments.images else _embed(arguments)
     if _to_screen(arguments):
         _print(table, kind, sys.stdout)
         return 0
@@ -85,7 +90,20 @@ def _to_screen(arguments: argparse.Namespace) -> bool:
     return arguments.output in (None, "-")
 
 
-def _embed(arguments: argparse.Namespace, texts: list[str]) -> "VectorTable":
+def _embed_images(arguments: argparse.Namespace) -> "VectorTable":
+    for name in ("texts", "file", "prompt", "prompt_name", "max_seq_length", "truncate_dim"):
+        if getattr(arguments, name):
+            raise InputError(f"{name.replace('_', '-')} is for texts, not for --images")
+    if arguments.precision != "float32":
+        raise InputError("--precision is for texts; images come out as float32")
+    files = image_files(arguments.images)
+    return image_table(
+        open_vision(arguments), files, arguments, normalized=bool(arguments.normalize)
+    )
+
+
+def _embed(arguments: argparse.Namespace) -> "VectorTable":
+    texts = gather(arguments.texts, arguments.file)
     engine = open_engine(arguments)
     prompt = engine.prompt_texts.choose(arguments.prompt_name, arguments.prompt)
     ranges = _ranges(engine, arguments, texts, prompt)
@@ -110,11 +128,15 @@ def _ranges(
 
 
 def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
-    rows = zip(table.texts, table.vectors, table.token_counts, table.truncated, strict=True)
-    for text, vector, tokens, truncated in rows:
+    of_texts = table.identity.modality == "text"
+    for row, (source, vector) in enumerate(zip(table.sources, table.vectors, strict=True)):
+        about: dict[str, int | bool] = {}
+        if of_texts:
+            about = {"tokens": table.token_counts[row], "truncated": table.truncated[row]}
         if kind == "jsonl":
-            row = {"text": text, "embedding": vector.tolist(), "tokens": tokens}
-            print(json.dumps({**row, "truncated": truncated}, ensure_ascii=False), file=out)
+            content = {table.identity.modality: source, "embedding": vector.tolist()}
+            print(json.dumps({**content, **about}, ensure_ascii=False), file=out)
         else:
             numbers = " ".join(f"{value:8.4g}" for value in vector[:6].tolist())
-            print(f"{one_line(text, 40):<40} {tokens:>5} tokens  [{numbers} ...]", file=out)
+            tokens = f" {about['tokens']:>5} tokens" if of_texts else ""
+            print(f"{one_line(source, 40):<40}{tokens}  [{numbers} ...]", file=out)

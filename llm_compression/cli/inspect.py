@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llm_compression.spec.model import ModelSpec
+    from llm_compression.spec.towers import TextSpec, VisionSpec
     from llm_compression.weights.schema import Manifest
 
 
@@ -33,7 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _summary(manifest: "Manifest") -> str:
     spec, origin = manifest.spec, manifest.provenance
-    text, embedding = spec.text, spec.embedding
     values = sum(math.prod(entry.shape) for entry in manifest.tensors)
     stored = sum(entry.stored.stop - entry.stored.start for entry in manifest.tensors)
     decoded = sum(entry.nbytes for entry in manifest.tensors)
@@ -41,14 +42,8 @@ def _summary(manifest: "Manifest") -> str:
         "fingerprint": manifest.fingerprint,
         "source": f"{origin.source}{f' at {origin.revision}' if origin.revision else ''}",
         "architecture": f"{origin.architecture} ({spec.family.value})",
-        "blocks": f"{text.num_layers} x {text.block.hidden_size}, {text.block.num_heads} heads, "
-        f"MLP {text.block.intermediate_size}, {text.block.activation.value}, "
-        f"{text.block.norm_placement.value}-norm",
-        "vocabulary": f"{text.vocab_size:,} tokens",
-        "embedding": f"{spec.dimension} dimensions, {embedding.pooling.value} pooling"
-        f"{', unit length' if embedding.normalize else ''}, {embedding.similarity.value}",
-        "max_seq_length": f"{embedding.max_seq_length} tokens",
-        "prompts": ", ".join(f"{k}={v!r}" for k, v in embedding.prompts.items()) or "none",
+        **_text(spec),
+        **_vision(spec),
         "weights": f"{len(manifest.tensors)} tensors, {values:,} values, "
         f"{', '.join(_dtypes(manifest))}",
         "size": f"{stored / 1e6:.1f} MB stored, {decoded / 1e6:.1f} MB decoded "
@@ -56,6 +51,40 @@ def _summary(manifest: "Manifest") -> str:
         "files": ", ".join(file.name for file in manifest.files),
     }
     return "\n".join(f"{name + ':':<16}{value}" for name, value in rows.items())
+
+
+def _text(spec: "ModelSpec") -> dict[str, str]:
+    if spec.text is None or spec.embedding is None:
+        return {}
+    text, embedding = spec.text, spec.embedding
+    return {
+        "text blocks" if spec.vision else "blocks": _blocks(text),
+        "vocabulary": f"{text.vocab_size:,} tokens",
+        "embedding": f"{text.dimension} dimensions, {embedding.pooling.value} pooling"
+        f"{', unit length' if embedding.normalize else ''}, {embedding.similarity.value}",
+        "max_seq_length": f"{embedding.max_seq_length} tokens",
+        "prompts": ", ".join(f"{k}={v!r}" for k, v in embedding.prompts.items()) or "none",
+    }
+
+
+def _vision(spec: "ModelSpec") -> dict[str, str]:
+    if spec.vision is None:
+        return {}
+    vision = spec.vision
+    return {
+        "vision blocks" if spec.text else "blocks": _blocks(vision),
+        "images": f"{vision.image_size} x {vision.image_size}, {vision.num_patches} patches of "
+        f"{vision.patch_size} x {vision.patch_size}, {vision.dimension} dimensions",
+    }
+
+
+def _blocks(tower: "TextSpec | VisionSpec") -> str:
+    block = tower.block
+    return (
+        f"{tower.num_layers} x {block.hidden_size}, {block.num_heads} heads, "
+        f"MLP {block.intermediate_size}, {block.activation.value}, "
+        f"{block.norm_placement.value}-norm{', causal' if block.causal else ''}"
+    )
 
 
 def _dtypes(manifest: "Manifest") -> list[str]:

@@ -11,13 +11,17 @@ from typing import Any
 from llm_compression.errors import InputError, LLMCompressionError
 from llm_compression.version import __version__
 
-COMMANDS = ("convert", "inspect", "verify", "validate", "map", "embed", "search", "export")
+COMMANDS = (
+    "convert", "inspect", "verify", "validate", "map", "embed", "search", "classify", "export",
+)  # fmt: skip
 _EXAMPLES = """\
 examples:
   llm-compression convert sentence-transformers/all-MiniLM-L6-v2 minilm.parquet
   llm-compression embed minilm.parquet "A cat sits on the mat."
   llm-compression embed minilm.parquet --file texts.txt --output vectors.parquet
   llm-compression search minilm.parquet "animals at rest" --in vectors.parquet
+  llm-compression search clip.parquet "a dog in the snow" --images photos --sheet found.html
+  llm-compression classify clip.parquet photo.jpg --labels cat dog bird
 
 Exit status is 0 on success, 1 on a failure and 2 on bad usage.
 """

@@ -1,17 +1,23 @@
-"""``search``: rank texts by their similarity to a query."""
+"""``search``: rank texts or images by their similarity to a query."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llm_compression.cli.contact_sheet import check_sheet, write_sheet
 from llm_compression.cli.engines import (
     add_engine_arguments,
+    add_image_arguments,
     encode_options,
     identity_of,
+    image_identity,
+    image_table,
     open_engine,
+    open_vision,
     vector_table,
 )
+from llm_compression.cli.images import image_files
 from llm_compression.cli.texts import gather, one_line
 from llm_compression.errors import InputError
 
@@ -30,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=("text file, one a line, or a .parquet of `embed`; default: lines of stdin"),
     )
+    add_image_arguments(parser)
+    parser.add_argument(
+        "--sheet", metavar="FILE", help="write the images found as a .png or .html to look at"
+    )
     parser.add_argument("--top-k", type=int, default=5, help="matches shown; default: 5")
     parser.add_argument("--json", action="store_true", help="JSON lines")
 
@@ -38,15 +48,33 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the best matches, best first."""
     if arguments.top_k < 1:
         raise InputError(f"--top-k is {arguments.top_k}; it must be at least 1")
+    if arguments.images and arguments.corpus:
+        raise InputError("give --in or --images, not both")
+    if arguments.sheet:
+        check_sheet(Path(arguments.sheet))
     import numpy as np
 
     engine = open_engine(arguments)
-    corpus = _corpus(engine, arguments)
+    corpus = _images(arguments) if arguments.images else _corpus(engine, arguments)
+    if arguments.sheet and corpus.identity.modality != "image":
+        raise InputError("--sheet shows images; search them with --images, or --in their vectors")
     query = engine.encode_query(arguments.query, **encode_options(arguments))
     scores = engine.similarity(query, corpus.vectors)[0]
-    for rank, row in enumerate(np.argsort(-scores, kind="stable")[: arguments.top_k], start=1):
-        _print(rank, float(scores[row]), corpus.texts[row], as_json=arguments.json)
+    best = np.argsort(-scores, kind="stable")[: arguments.top_k]
+    found = [(float(scores[row]), corpus.sources[row]) for row in best]
+    for rank, (score, source) in enumerate(found, start=1):
+        _print(rank, score, source, corpus.identity.modality, as_json=arguments.json)
+    if arguments.sheet:
+        write_sheet(Path(arguments.sheet), arguments.query, found)
     return 0
+
+
+def _images(arguments: argparse.Namespace) -> "VectorTable":
+    if arguments.truncate_dim:
+        raise InputError("--truncate-dim is for texts, not for --images")
+    files = image_files(arguments.images)
+    normalized = bool(arguments.normalize)
+    return image_table(open_vision(arguments), files, arguments, normalized=normalized)
 
 
 def _corpus(engine: "ArrowEngine", arguments: argparse.Namespace) -> "VectorTable":
@@ -54,6 +82,11 @@ def _corpus(engine: "ArrowEngine", arguments: argparse.Namespace) -> "VectorTabl
 
     if arguments.corpus and Path(arguments.corpus).suffix == ".parquet":
         table = VectorTable.read(Path(arguments.corpus))
+        if table.identity.modality == "image":
+            normalized = bool(arguments.normalize)
+            own = image_identity(open_vision(arguments), normalized=normalized)
+            own.check(table.identity, arguments.corpus)
+            return table
         identity_of(engine, arguments, "float32").check(table.identity, arguments.corpus)
         if table.prompt != engine.prompt_texts.document:
             raise InputError(
@@ -65,8 +98,8 @@ def _corpus(engine: "ArrowEngine", arguments: argparse.Namespace) -> "VectorTabl
     return vector_table(engine, arguments, texts, engine.prompt_texts.document)
 
 
-def _print(rank: int, score: float, text: str, *, as_json: bool) -> None:
+def _print(rank: int, score: float, source: str, modality: str, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"rank": rank, "score": score, "text": text}, ensure_ascii=False))
+        print(json.dumps({"rank": rank, "score": score, modality: source}, ensure_ascii=False))
     else:
-        print(f"{rank:>3}  {score:7.4f}  {one_line(text)}")
+        print(f"{rank:>3}  {score:7.4f}  {one_line(source)}")

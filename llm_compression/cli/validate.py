@@ -3,14 +3,26 @@
 import argparse
 from pathlib import Path
 
-from llm_compression.spec.names import COMPUTE_DTYPES
+from llm_compression.spec.names import COMPUTE_DTYPES, TOWERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", help="weight table")
-    parser.add_argument("--reference", required=True, help="checkpoint folder or hub id")
+    parser.add_argument("model", nargs="?", help="weight table")
+    parser.add_argument(
+        "--model", "--arrow-model", dest="named", metavar="MODEL", help="the model, as an option"
+    )
+    parser.add_argument(
+        "--reference", "--hf-model", required=True, help="checkpoint folder or hub id"
+    )
+    parser.add_argument("--tower", choices=TOWERS, help="one of the towers; default: all")
     parser.add_argument("--texts", help="file with one text a line; default: a varied sample")
+    parser.add_argument(
+        "--images", nargs="+", metavar="PATH", help="files or folders; default: a varied sample"
+    )
+    parser.add_argument(
+        "--samples", "--num-images", type=int, help="use the first of the texts and images only"
+    )
     parser.add_argument(
         "--compute-dtype",
         default="float32",
@@ -18,27 +30,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the core computes in",
     )
     parser.add_argument("--absolute", type=float, help="bound on the absolute error of any tap")
-    parser.add_argument("--cosine", type=float, help="bound on the cosine of any vector")
+    parser.add_argument(
+        "--cosine", "--threshold", type=float, help="bound on the cosine of any vector"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the report there as well")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; status 1 when a bound is broken."""
+    if bool(arguments.model) == bool(arguments.named):
+        arguments.usage_error("give MODEL once, by position or as --model")
     from dataclasses import replace
 
+    from llm_compression.cli.images import image_files
     from llm_compression.cli.texts import read_lines
-    from llm_compression.validation.report import SAMPLE_TEXTS, validate
-    from llm_compression.validation.tolerance import TOLERANCES
+    from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images
+    from llm_compression.validation.tolerance import tolerance_of
+    from llm_compression.validation.validate import validate
+    from llm_compression.weights.reader import WeightTable
 
-    bounds = TOLERANCES[arguments.compute_dtype]
-    if arguments.absolute is not None:
-        bounds = replace(bounds, absolute=arguments.absolute)
-    if arguments.cosine is not None:
-        bounds = replace(bounds, cosine=arguments.cosine)
+    model = arguments.model or arguments.named
+    family = WeightTable(model).manifest.spec.family
+    bounds = tolerance_of(family, arguments.compute_dtype)
+    given = {"absolute": arguments.absolute, "cosine": arguments.cosine}
+    bounds = replace(bounds, **{name: x for name, x in given.items() if x is not None})
+    texts = read_lines(Path(arguments.texts)) if arguments.texts else SAMPLE_TEXTS
+    images = image_files(arguments.images) if arguments.images else sample_images()
     report = validate(
-        arguments.model,
+        model,
         arguments.reference,
-        texts=read_lines(Path(arguments.texts)) if arguments.texts else SAMPLE_TEXTS,
+        texts=texts[: arguments.samples],
+        images=images[: arguments.samples],
+        tower=arguments.tower,
         compute_dtype=arguments.compute_dtype,
         tolerance=bounds,
     )

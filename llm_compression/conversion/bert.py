@@ -1,12 +1,13 @@
 """The BERT family: BERT, RoBERTa, XLM-RoBERTa and DistilBERT as rules and a text spec."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from llm_compression.conversion.config import Config
 from llm_compression.conversion.rules import Drop, Rename, Rule
-from llm_compression.errors import CheckpointError, UnknownArchitectureError
-from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
+from llm_compression.errors import UnknownArchitectureError
+from llm_compression.spec.block import BlockSpec, NormPlacement
 from llm_compression.spec.towers import TextSpec
 
 _HEAD = "a head of pre-training or a task; embeddings do not pass through it"
@@ -76,27 +77,15 @@ _HEADS: list[Rule] = [
 
 @dataclass(frozen=True)
 class Variant:
-    """One ``model_type``: rules, prefix of full checkpoints, the config's names and defaults."""
+    """One ``model_type``: rules, prefix of full checkpoints, the config's defaults and names."""
 
     prefix: str
     rules: list[Rule]
-    names: Mapping[str, str]
     defaults: Mapping[str, object]
+    names: Mapping[str, str] = field(default_factory=dict)
     positions_after_padding: bool = False
 
 
-_NAMES = {
-    key: key
-    for key in (
-        "hidden_size",
-        "num_attention_heads",
-        "num_hidden_layers",
-        "intermediate_size",
-        "hidden_act",
-        "layer_norm_eps",
-        "type_vocab_size",
-    )
-}
 _DISTIL_NAMES = {
     "hidden_size": "dim",
     "num_attention_heads": "n_heads",
@@ -110,25 +99,13 @@ _DEFAULTS = {"layer_norm_eps": 1e-12, "type_vocab_size": 2, "hidden_act": "gelu"
 _ROBERTA_DEFAULTS = {**_DEFAULTS, "pad_token_id": 1}
 _DISTIL_DEFAULTS = {**_DEFAULTS, "type_vocab_size": 0}
 
-_ROBERTA = Variant("roberta.", _BERT, _NAMES, _ROBERTA_DEFAULTS, positions_after_padding=True)
+_ROBERTA = Variant("roberta.", _BERT, _ROBERTA_DEFAULTS, positions_after_padding=True)
 
 VARIANTS = {
-    "bert": Variant("bert.", _BERT, _NAMES, _DEFAULTS),
+    "bert": Variant("bert.", _BERT, _DEFAULTS),
     "roberta": _ROBERTA,
-    "xlm-roberta": Variant(
-        "roberta.", _BERT, _NAMES, _ROBERTA_DEFAULTS, positions_after_padding=True
-    ),
-    "distilbert": Variant("distilbert.", _DISTILBERT, _DISTIL_NAMES, _DISTIL_DEFAULTS),
-}
-
-_ACTIVATIONS = {
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "quick_gelu": Activation.QUICK_GELU,
-    "relu": Activation.RELU,
-    "silu": Activation.SILU,
-    "swish": Activation.SILU,
+    "xlm-roberta": _ROBERTA,
+    "distilbert": Variant("distilbert.", _DISTILBERT, _DISTIL_DEFAULTS, _DISTIL_NAMES),
 }
 
 
@@ -145,87 +122,48 @@ def _prefixed(rule: Rule, prefix: str) -> Rule:
     return Rename(prefix + rule.source, rule.target)
 
 
-def text_spec(config: Mapping[str, Any], tensors: Mapping[str, object], where: str) -> TextSpec:
+def read_config(values: Mapping[str, Any], where: str) -> Config:
+    """``config.json`` with the names and defaults of its ``model_type``."""
+    variant = VARIANTS[values["model_type"]]
+    return Config(values, where, variant.names, variant.defaults)
+
+
+def text_spec(config: Config, tensors: Mapping[str, object]) -> TextSpec:
     """The tower that ``config.json`` describes.
 
     Raises:
         UnknownArchitectureError: a variant that the block cannot express.
         CheckpointError: a key is missing from the config.
     """
-    variant = VARIANTS[config["model_type"]]
-    _refuse_variants(config, where)
-
-    def integer(key: str) -> int:
-        return _integer(config, variant, key, where)
-
+    _refuse_variants(config)
+    after_padding = VARIANTS[config.values["model_type"]].positions_after_padding
     block = BlockSpec(
-        hidden_size=integer("hidden_size"),
-        num_heads=integer("num_attention_heads"),
-        intermediate_size=integer("intermediate_size"),
+        hidden_size=config.count("hidden_size"),
+        num_heads=config.count("num_attention_heads"),
+        intermediate_size=config.count("intermediate_size"),
         norm_placement=NormPlacement.POST,
-        norm_eps=_number(config, variant, "layer_norm_eps", where),
-        activation=_activation(_value(config, variant, "hidden_act", where), where),
+        norm_eps=config.number("layer_norm_eps"),
+        activation=config.activation("hidden_act"),
     )
     return TextSpec(
-        vocab_size=integer("vocab_size"),
-        max_position_embeddings=integer("max_position_embeddings"),
-        position_offset=integer("pad_token_id") + 1 if variant.positions_after_padding else 0,
-        type_vocab_size=integer("type_vocab_size"),
-        num_layers=integer("num_hidden_layers"),
+        vocab_size=config.count("vocab_size"),
+        max_position_embeddings=config.count("max_position_embeddings"),
+        position_offset=config.count("pad_token_id") + 1 if after_padding else 0,
+        type_vocab_size=config.count("type_vocab_size"),
+        num_layers=config.count("num_hidden_layers"),
         pooler=any(name.endswith("pooler.dense.weight") for name in tensors),
         block=block,
     )
 
 
-def pad_token_id(config: Mapping[str, Any], where: str) -> int:
-    """The padding token of ``config.json``, or what the family takes when it says nothing.
-
-    Raises:
-        CheckpointError: it is not an integer.
-    """
-    return _integer(config, VARIANTS[config["model_type"]], "pad_token_id", where)
-
-
-def _value(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> Any:
-    name = variant.names.get(key, key)
-    value = config.get(name)
-    if value is None and (name not in config or key == "pad_token_id"):  # null means none given
-        value = variant.defaults.get(key)
-    if value is None:
-        raise CheckpointError(f"{where}: config.json has no {name!r}")
-    return value
-
-
-def _integer(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> int:
-    value = _value(config, variant, key, where)
-    if type(value) is not int or value < 0:
-        name = variant.names.get(key, key)
-        raise CheckpointError(f"{where}: config.json says {name} = {value!r}, expected a count")
-    return value
-
-
-def _number(config: Mapping[str, Any], variant: Variant, key: str, where: str) -> float:
-    value = _value(config, variant, key, where)
-    if type(value) not in (int, float):
-        name = variant.names.get(key, key)
-        raise CheckpointError(f"{where}: config.json says {name} = {value!r}, expected a number")
-    return float(value)
-
-
-def _activation(name: object, where: str) -> Activation:
-    if isinstance(name, str) and name in _ACTIVATIONS:
-        return _ACTIVATIONS[name]
-    raise UnknownArchitectureError(
-        f"{where}: hidden_act {name!r} is not supported, only {sorted(_ACTIVATIONS)}"
-    )
-
-
-def _refuse_variants(config: Mapping[str, Any], where: str) -> None:
-    kind = config.get("position_embedding_type", "absolute")
+def _refuse_variants(config: Config) -> None:
+    kind = config.values.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise UnknownArchitectureError(
-            f"{where}: position_embedding_type {kind!r} is not supported, only 'absolute'"
+            f"{config.where}: position_embedding_type {kind!r} is not supported, only 'absolute'"
         )
     for key in ("is_decoder", "add_cross_attention"):
-        if config.get(key):
-            raise UnknownArchitectureError(f"{where}: {key} is set; only encoders are supported")
+        if config.values.get(key):
+            raise UnknownArchitectureError(
+                f"{config.where}: {key} is set; only encoders are supported"
+            )

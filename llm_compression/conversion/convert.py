@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm_compression.conversion.blueprint import Blueprint
 from llm_compression.conversion.dtypes import (
     cast,
     raw_bytes,
     stored_dtype,
     warn_non_finite,
 )
-from llm_compression.conversion.families import Blueprint, read_blueprint
+from llm_compression.conversion.families import read_blueprint
 from llm_compression.conversion.hub import Source, resolve
 from llm_compression.conversion.source import dtype_name
 from llm_compression.errors import CheckpointError, ConversionError

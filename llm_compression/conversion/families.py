@@ -1,42 +1,32 @@
 """From a checkpoint folder to a model spec and a plan: one function per family."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from llm_compression.conversion import bert
+from llm_compression.conversion import bert, clip
 from llm_compression.conversion import sentence_transformers as st
 from llm_compression.conversion import tokenizers as tok
 from llm_compression.conversion.apply import Plan, make_plan
+from llm_compression.conversion.blueprint import Attachment, Blueprint, attach
+from llm_compression.conversion.config import Config
+from llm_compression.conversion.preprocessing import PREPROCESSOR, PROCESSOR, read_preprocessing
+from llm_compression.conversion.rules import Rule
 from llm_compression.conversion.source import Checkpoint
 from llm_compression.errors import CheckpointError, SpecError, UnknownArchitectureError
-from llm_compression.spec.model import Family, ModelSpec
+from llm_compression.spec.model import Family, ModelSpec, TokenizerSpec
 from llm_compression.spec.tensors import expected_tensors
+from llm_compression.spec.towers import TextSpec
 from llm_compression.weights.schema import FileRole
 
 _ADAPTER = "adapter_config.json"
 _MOST_LAYERS = 1000
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A file to carry inside the weight table."""
-
-    name: str
-    content: bytes
-    role: FileRole
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """All that conversion needs to know before the first tensor is read."""
-
-    checkpoint: Checkpoint
-    inside: Path  # where the weights lie, relative to the checkpoint folder
-    spec: ModelSpec
-    plan: Plan
-    attachments: tuple[Attachment, ...]
-    notes: tuple[str, ...]
+_CONFIG, _SPECIAL_TOKENS = "config.json", "special_tokens_map.json"
+_GUESSED_POOLING = (
+    "no modules.json: mean pooling without normalisation, as sentence-transformers takes it"
+)
+_GUESSED_PREPROCESSING = (
+    f"no {PREPROCESSOR}: images are resized, cropped and normalised as CLIP's own processor does"
+)
 
 
 def read_blueprint(folder: Path) -> Blueprint:
@@ -66,46 +56,103 @@ def read_blueprint(folder: Path) -> Blueprint:
 
 
 def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
+    if modules.pooling is None:
+        raise UnknownArchitectureError(f"{folder / st.MODULES} names a CLIPModel, which it is not")
     inner, infos = checkpoint.folder, checkpoint.tensors()
-    model_type = checkpoint.config["model_type"]
-    text = bert.text_spec(checkpoint.config, infos, str(inner))
-    if text.num_layers > max(len(infos), _MOST_LAYERS):  # a list of what is missing has an end
-        raise CheckpointError(f"{inner}: {text.num_layers} layers, but only {len(infos)} tensors")
+    config = bert.read_config(checkpoint.config, str(inner))
+    text = bert.text_spec(config, infos)
     length_file, length, lowercase = st.length_and_case(inner)
-    content = tok.tokenizer_json(inner, model_type)
-    tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)
-    pad_id = bert.pad_token_id(checkpoint.config, str(inner))
+    content, tokenizer = _tokenizer(
+        inner, text, config.values["model_type"], config.count("pad_token_id"), lowercase=lowercase
+    )
+    longest = tok.max_length(inner, length, text.max_tokens)
     spec = ModelSpec(
         family=Family.BERT,
         text=text,
-        tokenizer=tok.tokenizer_spec(inner, tokenizer, pad_id, lowercase=lowercase),
-        embedding=st.embedding_spec(
-            folder, modules, tok.max_length(inner, length, text.max_tokens)
+        tokenizer=tokenizer,
+        embedding=st.embedding_spec(folder, modules.pooling, longest, normalize=modules.normalize),
+    )
+    own = (_CONFIG, tok.TOKENIZER_CONFIG, _SPECIAL_TOKENS, length_file)
+    names = [str(modules.transformer / name) for name in own if name]
+    return Blueprint(
+        checkpoint,
+        modules.transformer,
+        spec,
+        _plan(bert.rules(config.values["model_type"], infos), checkpoint, spec),
+        (
+            Attachment(str(modules.transformer / tok.TOKENIZER), content, FileRole.TOKENIZER),
+            *attach(folder, [*names, *modules.files, st.PROMPTS]),
         ),
+        (_GUESSED_POOLING,) if modules.guessed else (),
     )
+
+
+def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
+    inner, infos = checkpoint.folder, checkpoint.tensors()
+    config = Config(checkpoint.config, str(inner))
+    model_type = checkpoint.config["model_type"]
+    text = embedding = tokenizer = vision = image = None
+    files: list[Attachment] = []
+    notes: list[str] = []
+    if model_type != "clip_vision_model":
+        part = clip.tower_config(config, "text")
+        text = clip.text_spec(part, clip.projection_dim(config, infos, clip.TEXT_PROJECTION))
+        pooling, eos = clip.pooling(part)
+        content, tokenizer = _tokenizer(
+            inner, text, model_type, part.count("pad_token_id"), lowercase=False, eos=eos
+        )
+        longest = tok.max_length(inner, None, text.max_tokens)
+        embedding = st.embedding_spec(folder, pooling, longest, normalize=False)
+        name = str(modules.transformer / tok.TOKENIZER)
+        files.append(Attachment(name, content, FileRole.TOKENIZER))
+    if model_type != "clip_text_model":
+        part = clip.tower_config(config, "vision")
+        vision = clip.vision_spec(part, clip.projection_dim(config, infos, clip.VISION_PROJECTION))
+        image, stated = read_preprocessing(inner, vision.image_size)
+        notes += [] if stated else [_GUESSED_PREPROCESSING]
+    spec = ModelSpec(Family.CLIP, text, tokenizer, embedding, vision, image)
+    own = (_CONFIG, tok.TOKENIZER_CONFIG, _SPECIAL_TOKENS, PREPROCESSOR, PROCESSOR)
+    names = [str(modules.transformer / name) for name in own]
+    return Blueprint(
+        checkpoint,
+        modules.transformer,
+        spec,
+        _plan(clip.RULES[model_type], checkpoint, spec),
+        (*files, *attach(folder, [*names, *modules.files, st.PROMPTS])),
+        tuple(notes),
+    )
+
+
+def _tokenizer(
+    inner: Path,
+    text: TextSpec,
+    model_type: str,
+    pad_token_id: int,
+    *,
+    lowercase: bool,
+    eos: int | None = None,
+) -> tuple[bytes, TokenizerSpec]:
+    content = tok.tokenizer_json(inner, model_type)
+    tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)
+    if eos is not None and eos not in tokenizer.encode("").ids:
+        raise CheckpointError(
+            f"{inner / tok.TOKENIZER} does not end a text with token {eos}, the eos_token_id of "
+            "config.json; take tokenizer and weights from one checkpoint"
+        )
+    spec = tok.tokenizer_spec(inner, tokenizer, pad_token_id, lowercase=lowercase, eos=eos)
+    return content, spec
+
+
+def _plan(rules: list[Rule], checkpoint: Checkpoint, spec: ModelSpec) -> Plan:
+    infos, where = checkpoint.tensors(), str(checkpoint.folder)
+    layers = max(tower.num_layers for tower in spec.towers)
+    if layers > max(len(infos), _MOST_LAYERS):  # a list of what is missing has an end
+        raise CheckpointError(f"{where}: {layers} layers, but only {len(infos)} tensors")
     shapes = {name: info.shape for name, info in infos.items()}
-    plan = make_plan(bert.rules(model_type, infos), shapes, expected_tensors(spec), str(inner))
-    own = ("config.json", tok.TOKENIZER_CONFIG, "special_tokens_map.json", length_file)
-    inside = [str(modules.transformer / name) for name in own if name]
-    tokenizer_file = str(modules.transformer / tok.TOKENIZER)
-    files = [Attachment(tokenizer_file, content, FileRole.TOKENIZER)]
-    files += _attach(folder, [*inside, *modules.files, st.PROMPTS])
-    return Blueprint(checkpoint, modules.transformer, spec, plan, tuple(files), _notes(modules))
+    return make_plan(rules, shapes, expected_tensors(spec), where)
 
 
-def _attach(folder: Path, names: list[str]) -> list[Attachment]:
-    present = [name for name in names if (folder / name).is_file()]
-    return [Attachment(name, (folder / name).read_bytes(), FileRole.SOURCE) for name in present]
-
-
-def _notes(modules: st.Modules) -> tuple[str, ...]:
-    if not modules.guessed:
-        return ()
-    return (
-        "no modules.json: mean pooling without normalisation, as sentence-transformers takes it",
-    )
-
-
-FAMILIES: dict[str, Callable[[Path, st.Modules, Checkpoint], Blueprint]] = dict.fromkeys(
-    bert.VARIANTS, _bert
-)
+FAMILIES: dict[str, Callable[[Path, st.Modules, Checkpoint], Blueprint]] = {
+    **dict.fromkeys(bert.VARIANTS, _bert),
+    **dict.fromkeys(clip.RULES, _clip),
+}

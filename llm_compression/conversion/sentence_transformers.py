@@ -27,14 +27,15 @@ _LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_SUPPORTED = ("cls", "max", "mean", "lasttoken")
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The module list of a sentence-transformers folder."""
+    """The module list of a sentence-transformers folder; a CLIP model is a single module."""
 
     transformer: Path  # relative to the checkpoint folder
-    pooling: Pooling
+    pooling: Pooling | None
     normalize: bool
     files: tuple[str, ...]  # relative names of the files read
     guessed: bool  # no modules.json: sentence-transformers itself takes mean pooling
@@ -53,10 +54,14 @@ def read_modules(folder: Path) -> Modules:
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "type" in r for r in rows):
         raise CheckpointError(f"{folder / MODULES} is not a list of modules")
     kinds = [str(row["type"]).rsplit(".", 1)[-1] for row in rows]
+    if kinds == ["CLIPModel"]:
+        return Modules(
+            _inside(folder, rows[0]), None, normalize=False, files=(MODULES,), guessed=False
+        )
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnknownArchitectureError(
             f"{folder / MODULES} chains {' > '.join(kinds)}; supported is "
-            "Transformer > Pooling, with or without Normalize"
+            "Transformer > Pooling, with or without Normalize, and CLIPModel"
         )
     pooling = str(_inside(folder, rows[1]) / "config.json")
     if pooling == "config.json":
@@ -84,7 +89,7 @@ def _pooling(config: Mapping[str, Any], where: Path) -> Pooling:
     modes = legacy if stated is None else stated if isinstance(stated, list) else [stated]
     if not config.get("include_prompt", True):
         raise UnknownArchitectureError(f"{where}: include_prompt=false is not supported")
-    supported = [pooling.value for pooling in Pooling]
+    supported = [mode for mode in _LEGACY_POOLING.values() if mode in _SUPPORTED]
     if len(modes) != 1 or modes[0] not in supported:
         raise UnknownArchitectureError(
             f"{where}: pooling {' + '.join(map(str, modes))} is not supported, "
@@ -117,8 +122,10 @@ def _refuse_settings(config: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def embedding_spec(folder: Path, modules: Modules, max_seq_length: int) -> EmbeddingSpec:
-    """Pooling, prompts and similarity as the checkpoint states them."""
+def embedding_spec(
+    folder: Path, pooling: Pooling, max_seq_length: int, *, normalize: bool
+) -> EmbeddingSpec:
+    """Prompts and similarity as the checkpoint states them, with what others found out."""
     path = folder / PROMPTS
     config = read_json_object(path) if path.is_file() else {}
     if config.get("truncate_dim") is not None:
@@ -127,8 +134,8 @@ def embedding_spec(folder: Path, modules: Modules, max_seq_length: int) -> Embed
         )
     try:
         return EmbeddingSpec(
-            pooling=modules.pooling,
-            normalize=modules.normalize,
+            pooling=pooling,
+            normalize=normalize,
             max_seq_length=max_seq_length,
             similarity=_similarity(config.get("similarity_fn_name"), folder),
             prompts=_prompts(config.get("prompts"), path),

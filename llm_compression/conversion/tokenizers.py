@@ -106,7 +106,7 @@ def check_tokenizer(content: bytes, vocab_size: int, where: Path) -> Tokenizer:
 
 
 def tokenizer_spec(
-    folder: Path, tokenizer: Tokenizer, pad_id: int, *, lowercase: bool
+    folder: Path, tokenizer: Tokenizer, pad_id: int, *, lowercase: bool, eos: int | None = None
 ) -> TokenizerSpec:
     """Padding and truncation side as the checkpoint states them."""
     config = tokenizer_config(folder)
@@ -117,6 +117,7 @@ def tokenizer_spec(
         pad_token_id=pad_id if found is None else found,
         lowercase=lowercase,
         truncation_side=config.get("truncation_side", "right"),
+        eos_token_id=eos,
     )
 
 

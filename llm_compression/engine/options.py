@@ -1,19 +1,8 @@
-"""The keyword arguments of `ArrowEngine` and of its encode methods, as types."""
+"""The keyword arguments of `ArrowEngine`'s encode methods, as types."""
 
 from typing import TypedDict
 
 from llm_compression.metrics.quantization import EmbeddingRanges
-
-
-class EngineOptions(TypedDict, total=False):
-    """Keyword arguments of the constructor; `ArrowEngine` says what each does."""
-
-    compute_dtype: str
-    mapped: bool
-    verify: bool
-    max_seq_length: int | None
-    truncation: str
-    deterministic: bool
 
 
 class OutputOptions(TypedDict, total=False):

@@ -17,13 +17,25 @@ class Attention:
     v: Linear
     o: Linear
     num_heads: int
+    causal: bool
 
     def __call__(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, T, D) -> (B, T, D); ``mask`` (B, T) is true at real tokens, None if all are."""
         q, k, v = (self._heads(linear(x)) for linear in (self.q, self.k, self.v))
-        keys = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, T)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)  # (B, H, T, d)
+        mixed = F.scaled_dot_product_attention(  # (B, H, T, d)
+            q, k, v, attn_mask=self._seen(mask), is_causal=self.causal and mask is None
+        )
         return self.o(mixed.transpose(1, 2).flatten(2))  # (B, T, D)
+
+    def _seen(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Which keys each query sees, for all heads; None where no mask need be made."""
+        if mask is None:
+            return None
+        keys = mask[:, None, None, :]  # (B, 1, 1, T)
+        if not self.causal:
+            return keys
+        tokens = mask.shape[1]
+        return keys & torch.ones(tokens, tokens, dtype=torch.bool).tril()  # (B, 1, T, T)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         batch, tokens, width = x.shape

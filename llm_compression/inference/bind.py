@@ -35,9 +35,9 @@ def check_tensors(tensors: Tensors, expected: Mapping[str, Shape]) -> None:
         raise BindError("the tensors do not fit the spec:\n  " + "\n  ".join(problems))
 
 
-def bind_core(tensors: Tensors, spec: BlockSpec, num_layers: int) -> InferenceCore:
-    """The core over tensors that `check_tensors` has passed; shares their memory."""
-    return InferenceCore(tuple(_block(tensors, spec, i) for i in range(num_layers)))
+def bind_core(tensors: Tensors, tower: str, spec: BlockSpec, num_layers: int) -> InferenceCore:
+    """The core of a tower over tensors that `check_tensors` has passed; shares their memory."""
+    return InferenceCore(tuple(_block(tensors, tower, spec, i) for i in range(num_layers)))
 
 
 def bind_norm(tensors: Tensors, name: str, eps: float) -> LayerNorm:
@@ -47,16 +47,16 @@ def bind_norm(tensors: Tensors, name: str, eps: float) -> LayerNorm:
 
 def bind_linear(tensors: Tensors, name: str) -> Linear:
     """The linear map whose tensors stand under ``name``."""
-    return Linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+    return Linear(tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
 
 
-def _block(tensors: Tensors, spec: BlockSpec, index: int) -> Block:
-    prefix = BLOCK.format(i=index)
+def _block(tensors: Tensors, tower: str, spec: BlockSpec, index: int) -> Block:
+    prefix = BLOCK.format(tower=tower, i=index)
     q, k, v, o = (bind_linear(tensors, f"{prefix}.attn.{name}") for name in "qkvo")
     up, down = (bind_linear(tensors, f"{prefix}.mlp.{name}") for name in ("up", "down"))
     return Block(
         name=f"block.{index:02d}",
-        attn=Attention(q, k, v, o, spec.num_heads),
+        attn=Attention(q, k, v, o, spec.num_heads, spec.causal),
         attn_norm=bind_norm(tensors, f"{prefix}.attn_norm", spec.norm_eps),
         mlp=MLP(up, down, ACTIVATIONS[spec.activation]),
         mlp_norm=bind_norm(tensors, f"{prefix}.mlp_norm", spec.norm_eps),

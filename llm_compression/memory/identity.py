@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from llm_compression.errors import InputError
+from llm_compression.spec.codec import later
 
 
 @dataclass(frozen=True)
@@ -11,10 +12,11 @@ class VectorIdentity:
 
     model: str  # fingerprint
     compute_dtype: str
-    max_seq_length: int
+    max_seq_length: int  # 0 for images
     dimension: int
     normalized: bool
     precision: str
+    modality: str = later(default="text")
 
     def check(self, other: "VectorIdentity", where: str) -> None:
         """Refuse vectors that were made differently.
@@ -29,6 +31,5 @@ class VectorIdentity:
         ]
         if different:
             raise InputError(
-                f"the vectors in {where} were made differently: {'; '.join(different)}; "
-                "embed the texts again"
+                f"the vectors in {where} were made differently: {'; '.join(different)}; embed again"
             )

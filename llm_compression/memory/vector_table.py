@@ -1,6 +1,6 @@
-"""Texts with their vectors in a Parquet file that says how the vectors were made."""
+"""Texts or images with their vectors in a Parquet file that says how the vectors were made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +21,23 @@ _PROMPT = b"llm_compression.prompt"
 
 @dataclass(frozen=True)
 class VectorTable:
-    """``vectors`` (n, d), one row a text; ``prompt`` was put in front of every text."""
+    """``vectors`` (n, d), one row for each of ``sources``, which are texts or images' paths.
 
-    texts: list[str]
+    ``token_counts`` and ``truncated`` are of texts; ``prompt`` was put in front of each.
+    """
+
+    sources: list[str]
     vectors: np.ndarray
-    token_counts: list[int]
-    truncated: list[bool]
-    prompt: str
     identity: VectorIdentity
+    token_counts: list[int] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
+    prompt: str = ""
     ranges: EmbeddingRanges | None = None
 
     def write(self, path: Path) -> None:
-        """Write columns ``text``, ``vector`` (fixed size list), ``token_count``, ``truncated``.
+        """Write columns ``text`` or ``image``, and ``vector`` (fixed size list).
+
+        Those of texts have ``token_count`` and ``truncated`` beside them.
 
         Raises:
             OSError: the file cannot be written.
@@ -41,11 +46,12 @@ class VectorTable:
         items = pa.field("item", pa.from_numpy_dtype(self.vectors.dtype), nullable=False)
         flat = pa.array(self.vectors.reshape(-1))
         columns = {
-            "text": pa.array(self.texts, pa.string()),
+            self.identity.modality: pa.array(self.sources, pa.string()),
             "vector": pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(items, width)),
-            "token_count": pa.array(self.token_counts, pa.int32()),
-            "truncated": pa.array(self.truncated, pa.bool_()),
         }
+        if self.identity.modality == "text":
+            columns["token_count"] = pa.array(self.token_counts, pa.int32())
+            columns["truncated"] = pa.array(self.truncated, pa.bool_())
         metadata = {_IDENTITY: codec.dumps(self.identity), _PROMPT: self.prompt}
         if self.ranges is not None:
             metadata[_RANGES] = self.ranges.to_json()
@@ -64,13 +70,14 @@ class VectorTable:
             table = pq.read_table(path)
             metadata = table.schema.metadata or {}
             identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), str(path))
+            of_texts = identity.modality == "text"
             return cls(
-                texts=table["text"].to_pylist(),
+                sources=table[identity.modality].to_pylist(),
                 vectors=_vectors(table["vector"].combine_chunks(), identity),
-                token_counts=table["token_count"].to_pylist(),
-                truncated=table["truncated"].to_pylist(),
-                prompt=metadata[_PROMPT].decode(),
                 identity=identity,
+                token_counts=table["token_count"].to_pylist() if of_texts else [],
+                truncated=table["truncated"].to_pylist() if of_texts else [],
+                prompt=metadata[_PROMPT].decode(),
                 ranges=_ranges(metadata, str(path)),
             )
         except (OSError, ValueError, KeyError) as error:  # Arrow's and the codec's are ValueErrors

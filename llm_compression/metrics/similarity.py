@@ -35,6 +35,12 @@ def similarity_pairwise(kind: Similarity, a: np.ndarray, b: np.ndarray) -> np.nd
     return _PAIRS[kind](a, b).astype(np.float32)
 
 
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n, d) with rows of unit length; a zero row stays zero."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(norms == 0, 1, norms)
+
+
 def _matrix(vectors: np.ndarray) -> np.ndarray:
     try:
         array = np.asarray(vectors)
@@ -56,11 +62,6 @@ def _check_width(a: np.ndarray, b: np.ndarray) -> None:
         )
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norms == 0, 1, norms)
-
-
 def _distances(a: np.ndarray, b: np.ndarray, order: int) -> np.ndarray:
     rows = max(1, _CHUNK // max(1, b.size))
     parts = [
@@ -71,13 +72,13 @@ def _distances(a: np.ndarray, b: np.ndarray, order: int) -> np.ndarray:
 
 
 _ALL: dict[Similarity, Score] = {
-    Similarity.COSINE: lambda a, b: _unit(a) @ _unit(b).T,
+    Similarity.COSINE: lambda a, b: unit_rows(a) @ unit_rows(b).T,
     Similarity.DOT: lambda a, b: a @ b.T,
     Similarity.EUCLIDEAN: lambda a, b: _distances(a, b, 2),
     Similarity.MANHATTAN: lambda a, b: _distances(a, b, 1),
 }
 _PAIRS: dict[Similarity, Score] = {
-    Similarity.COSINE: lambda a, b: np.einsum("nd,nd->n", _unit(a), _unit(b)),
+    Similarity.COSINE: lambda a, b: np.einsum("nd,nd->n", unit_rows(a), unit_rows(b)),
     Similarity.DOT: lambda a, b: np.einsum("nd,nd->n", a, b),
     Similarity.EUCLIDEAN: lambda a, b: -np.linalg.norm(a - b, axis=1),
     Similarity.MANHATTAN: lambda a, b: -np.abs(a - b).sum(axis=1),

@@ -1,70 +1,174 @@
-"""TextEncoder: tokenizer, tower and pooling of one model; token batches to embeddings."""
+"""TextEncoder: texts to embeddings by the text tower of any model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
-from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import cast, compute_type
-from llm_compression.inference.taps import Taps, tap
-from llm_compression.multimodal.pooling import normalize, pool
-from llm_compression.multimodal.text_tower import bind_text_tower
+from llm_compression.inference.taps import Taps
+from llm_compression.multimodal.batching import batches, with_progress
+from llm_compression.multimodal.encoded import Encoded
+from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.text_model import TextModel, text_parts
 from llm_compression.multimodal.tokenizer import TextTokenizer, Tokens
-from llm_compression.spec.model import ModelSpec
-from llm_compression.spec.tensors import expected_tensors
+from llm_compression.multimodal.truncation import Truncation, report_truncation
+from llm_compression.spec.model import EmbeddingSpec
+from llm_compression.spec.tensors import text_tensors
+from llm_compression.weights.schema import FileRole
 
 
-class TextEncoder:
-    """Runs one batch at a time; batching, prompts and output precision are the engine's.
+class TextEncoder(Pretrained):
+    """The text tower of an open model.
 
     Args:
-        spec: the model.
-        tensors: its tensors under canonical names, all of them and no other.
-        tokenizer: the bytes of its ``tokenizer.json``.
-        compute_dtype: ``float32`` or ``bfloat16``.
-        max_seq_length: tokens kept of a text.
+        model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
+        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``. What is stored
+            (``dtype``) and what an engine gives out (``precision``) are separate.
+        mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
+        verify: check every weight against its checksum, decoded or mapped.
+        max_seq_length: tokens kept of a text, by default the model's own maximum.
+        truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
+        deterministic: run every text alone, so that it has the same bits in any batch; otherwise
+            float32 rounding, at most 1e-6 in any dimension of a unit vector. Slower.
 
     Raises:
-        BindError: tensors and spec do not fit each other.
+        WeightTableError: a kind that says what is wrong with the file.
+        InputError: the model has no text tower.
     """
 
     def __init__(
         self,
-        spec: ModelSpec,
-        tensors: Tensors,
-        tokenizer: bytes,
+        model_path: ModelPath,
         *,
         compute_dtype: str = "float32",
+        mapped: bool = True,
+        verify: bool = True,
         max_seq_length: int | None = None,
+        truncation: str = "warn",
+        deterministic: bool = False,
     ) -> None:
-        check_tensors(tensors, expected_tensors(spec))
-        self.spec = spec
-        self.tokenizer = TextTokenizer(
-            tokenizer, spec.tokenizer, max_seq_length or spec.embedding.max_seq_length
+        super().__init__(
+            model_path,
+            mapped=mapped,
+            verify=verify,
+            compute_dtype=compute_dtype,
+            max_seq_length=max_seq_length,
+            truncation=truncation,
+            deterministic=deterministic,
         )
-        with torch.inference_mode():
-            self._tower = bind_text_tower(cast(tensors, compute_type(compute_dtype)), spec.text)
+        text, tokenizer, stored = text_parts(self.spec)
+        if max_seq_length is not None:
+            check_count(max_seq_length, "max_seq_length", text.max_tokens)
+        self.compute_dtype = compute_dtype
+        self.deterministic = deterministic
+        self._truncation = Truncation.of(truncation)
+        self._model = TextModel(
+            self.spec, self._loader.load_weights(text_tensors(text)), compute_dtype=compute_dtype
+        )
+        self._tokenizer = TextTokenizer(
+            self._loader.table.read_role(FileRole.TOKENIZER),
+            tokenizer,
+            max_seq_length or stored.max_seq_length,
+        )
 
-    def embed(
-        self, batch: Sequence[Tokens], *, normalized: bool, taps: Taps | None = None
+    @property
+    def embedding_spec(self) -> EmbeddingSpec:
+        """Pooling, normalisation, prompts and similarity of the model's text embeddings."""
+        return self._model.embedding
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens kept of a text, special tokens included; it can be set, as anywhere else."""
+        return self._tokenizer.max_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        most = self._model.spec.max_tokens
+        self._tokenizer.max_length = check_count(value, "max_seq_length", most)
+        self._options["max_seq_length"] = self.max_seq_length
+
+    def get_embedding_dimension(self) -> int:
+        """Width E of an embedding."""
+        return self._model.spec.dimension
+
+    def token_counts(self, inputs: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones included, before any truncation."""
+        return [tokens.count for tokens in self._tokenizer.encode(as_texts(inputs))]
+
+    def token_ids(self, inputs: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as the core sees them, special tokens included, cut to length."""
+        return [tokens.ids for tokens in self._tokenizer.encode(as_texts(inputs))]
+
+    def encode(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        truncation: str | None = None,
     ) -> np.ndarray:
-        """One padded batch of B texts -> (B, E) float32.
+        """Embeddings of texts, projected where the model projects: (n, E), or (E,) for a string.
 
-        ``taps``, if given, gains ``embeddings``, those of the core, ``pooled`` and ``embedding``.
+        ``normalize_embeddings`` None follows the model. ``ArrowEngine.encode`` says what the
+        other arguments do.
+
+        Raises:
+            InputError: an input that is no text, or an option out of range.
+            TruncationError: a text is too long and truncation is ``error``.
         """
-        with torch.inference_mode():
-            ids, mask = self._pad(batch)
-            hidden = self._tower(ids, None if mask.all() else mask, taps)
-            pooled = pool(self.spec.embedding.pooling, hidden.float(), mask)
-            tap(taps, "pooled", pooled)
-            embedding = normalize(pooled) if normalized else pooled
-            return tap(taps, "embedding", embedding).numpy()
+        tokens = self._tokens(inputs, truncation)
+        unit = self.embedding_spec.normalize
+        unit = unit if normalize_embeddings is None else normalize_embeddings
+        found = np.empty((len(tokens), self.get_embedding_dimension()), np.float32)
+        for rows, encoded in self._run(tokens, batch_size, normalized=unit, show=show_progress_bar):
+            found[rows] = encoded.embedding.numpy()
+        return found[0] if isinstance(inputs, str) else found
 
-    def _pad(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids (B, T), padded on the right, and the mask (B, T) of real tokens."""
-        lengths = torch.tensor([len(tokens.ids) for tokens in batch])
-        longest = int(lengths.max())
-        pad = [self.spec.tokenizer.pad_token_id]
-        ids = torch.tensor([t.ids + pad * (longest - len(t.ids)) for t in batch])
-        return ids, torch.arange(longest) < lengths[:, None]
+    def pooled(self, inputs: str | Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+        """Pooled hidden states before projection: (n, D), or (D,) for a string; as `encode`."""
+        tokens = self._tokens(inputs, None)
+        found = np.empty((len(tokens), self._model.spec.block.hidden_size), np.float32)
+        for rows, encoded in self._run(tokens, batch_size):
+            found[rows] = encoded.pooled.numpy()
+        return found[0] if isinstance(inputs, str) else found
+
+    def sequence(self, inputs: Sequence[str], *, batch_size: int = 32) -> list[np.ndarray]:
+        """The last hidden states of each text, (T, D) with T its own tokens; as `encode`."""
+        found: dict[int, np.ndarray] = {}
+        for rows, encoded in self._run(self._tokens(inputs, None), batch_size):
+            for row, states, real in zip(rows, encoded.sequence, encoded.mask, strict=True):
+                found[row] = states[real].numpy()
+        return [found[row] for row in range(len(found))]
+
+    def taps(self, inputs: str | Sequence[str]) -> dict[str, np.ndarray]:
+        """Every named intermediate of one padded batch, float32, as `validate` compares them.
+
+        ``embeddings``, ``block.00.attn``, ``block.00.mlp`` and so on are (B, T, D); ``pooled``
+        is (B, D) and ``embedding`` (B, E).
+        """
+        taps: Taps = {}
+        tokens = self._tokens(inputs, None)
+        check_count(len(tokens), "the number of texts")
+        self._model(tokens, normalized=self.embedding_spec.normalize, taps=taps)
+        return {name: value.float().numpy() for name, value in taps.items()}
+
+    def _tokens(self, inputs: str | Sequence[str], truncation: str | None) -> list[Tokens]:
+        mode = self._truncation if truncation is None else Truncation.of(truncation)
+        tokens = self._tokenizer.encode(as_texts(inputs))
+        report_truncation(tokens, mode, self.max_seq_length)
+        return tokens
+
+    def _run(
+        self,
+        tokens: list[Tokens],
+        batch_size: int,
+        *,
+        normalized: bool = False,
+        show: bool | None = None,
+    ) -> Iterator[tuple[list[int], Encoded]]:
+        """Batches of texts of like length, each with its rows."""
+        check_count(batch_size, "batch_size")
+        work = batches(tokens, 1 if self.deterministic else batch_size)
+        for rows in with_progress(work, len(tokens), "text", show=show):
+            yield rows, self._model([tokens[i] for i in rows], normalized=normalized)

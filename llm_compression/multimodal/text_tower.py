@@ -1,4 +1,4 @@
-"""TextTower: token, position and type embeddings in front of the core."""
+"""TextTower: token, position and type embeddings in front of the core, norms around it."""
 
 from dataclasses import dataclass
 
@@ -19,23 +19,27 @@ class TextTower:
     token: torch.Tensor  # (V, D)
     position: torch.Tensor  # (positions, D)
     type: torch.Tensor | None  # (types, D)
-    norm: LayerNorm
+    embedding_norm: LayerNorm | None
     core: InferenceCore
+    final_norm: LayerNorm | None
     position_offset: int
 
     def __call__(
         self, ids: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None = None
     ) -> torch.Tensor:
         """(B, T) ids -> (B, T, D); ``mask`` (B, T) is true at real tokens, None if all are."""
-        return self.core(tap(taps, "embeddings", self._embed(ids)), mask, taps)
+        hidden = self.core(tap(taps, "embeddings", self._embed(ids)), mask, taps)
+        return tap(taps, "final_norm", self.final_norm(hidden)) if self.final_norm else hidden
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         # The order of the sums is that of transformers/models/bert/modeling_bert.py,
-        # BertEmbeddings.forward; a single text has token type 0 throughout.
+        # BertEmbeddings.forward; a single text has token type 0 throughout. CLIP has no types
+        # and no norm here: modeling_clip.py, CLIPTextEmbeddings.forward.
         embedded = F.embedding(ids, self.token)  # (B, T, D)
         if self.type is not None:
             embedded = embedded + self.type[0]
-        return self.norm(embedded + F.embedding(self._positions(ids), self.position))
+        embedded = embedded + F.embedding(self._positions(ids), self.position)
+        return self.embedding_norm(embedded) if self.embedding_norm else embedded
 
     def _positions(self, ids: torch.Tensor) -> torch.Tensor:
         if not self.position_offset:
@@ -49,11 +53,15 @@ class TextTower:
 
 def bind_text_tower(tensors: Tensors, spec: TextSpec) -> TextTower:
     """The tower over checked tensors; shares their memory."""
+    eps = spec.block.norm_eps
     return TextTower(
         token=tensors["text.embeddings.token"],
         position=tensors["text.embeddings.position"],
         type=tensors.get("text.embeddings.type"),
-        norm=bind_norm(tensors, "text.embeddings.norm", spec.block.norm_eps),
-        core=bind_core(tensors, spec.block, spec.num_layers),
+        embedding_norm=bind_norm(tensors, "text.embeddings.norm", eps)
+        if spec.embedding_norm
+        else None,
+        core=bind_core(tensors, "text", spec.block, spec.num_layers),
+        final_norm=bind_norm(tensors, "text.final_norm", eps) if spec.final_norm else None,
         position_offset=spec.position_offset,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from llm_compression.errors import SpecError
+from llm_compression.spec.codec import later
 
 
 class NormPlacement(Enum):
@@ -25,9 +26,10 @@ class Activation(Enum):
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """Self-attention and MLP with biases and layer norms, bidirectional.
+    """Self-attention and MLP with biases and layer norms.
 
-    ``hidden_size`` D, ``num_heads`` H; a head is D / H wide.
+    ``hidden_size`` D, ``num_heads`` H; a head is D / H wide. In a ``causal`` block a token sees
+    itself and those before it, otherwise all.
     """
 
     hidden_size: int
@@ -36,6 +38,7 @@ class BlockSpec:
     norm_placement: NormPlacement
     norm_eps: float
     activation: Activation
+    causal: bool = later(default=False)
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "num_heads", "intermediate_size"):

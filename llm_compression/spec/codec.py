@@ -6,7 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, Union
 
@@ -14,6 +14,16 @@ from llm_compression.errors import SpecError
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+_LATER = "later"
+
+
+def later(default: T) -> T:
+    """A dataclass field that version 1 of the format gained after its first release.
+
+    It is left out of JSON while it has its default, so that a model from before keeps its
+    fingerprint.
+    """
+    return field(default=default, metadata={_LATER: True})
 
 
 def dumps(value: Any) -> str:
@@ -45,9 +55,10 @@ def loads(kind: type[T], text: str, where: str) -> T:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, enums and tuples as dicts, values and lists."""
+    """Dataclasses, enums and tuples as dicts, values and lists; `later` defaults are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        shown = [f for f in fields(value) if not _is_left_out(f, getattr(value, f.name))]
+        return {f.name: to_plain(getattr(value, f.name)) for f in shown}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -55,6 +66,10 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return value
+
+
+def _is_left_out(f: Field[Any], value: object) -> bool:
+    return _LATER in f.metadata and value == f.default
 
 
 @functools.cache

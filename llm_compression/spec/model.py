@@ -4,22 +4,31 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from llm_compression.errors import SpecError
-from llm_compression.spec.towers import TextSpec
+from llm_compression.spec.codec import later
+from llm_compression.spec.image import ImageSpec
+from llm_compression.spec.towers import TextSpec, VisionSpec
 
 
 class Family(Enum):
     """A group of checkpoints that one conversion table and one set of towers serve."""
 
     BERT = "bert"
+    CLIP = "clip"
 
 
 class Pooling(Enum):
-    """How (B, T, D) becomes (B, D); values are those of sentence-transformers."""
+    """How (B, T, D) becomes (B, D); the first four values are those of sentence-transformers.
+
+    ``eos`` is the state of the first ``eos_token_id``, ``max_id`` that of the highest token id,
+    as in CLIP checkpoints whose config has the wrong ``eos_token_id`` 2.
+    """
 
     MEAN = "mean"
     CLS = "cls"
     MAX = "max"
     LAST_TOKEN = "lasttoken"  # noqa: S105  no password
+    EOS = "eos"
+    MAX_ID = "max_id"
 
 
 class Similarity(Enum):
@@ -38,6 +47,7 @@ class TokenizerSpec:
     pad_token_id: int
     lowercase: bool  # sentence-transformers' own lowercasing, before the tokenizer
     truncation_side: str
+    eos_token_id: int | None = later(default=None)
 
     def __post_init__(self) -> None:
         if self.truncation_side not in ("left", "right"):
@@ -67,26 +77,72 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model."""
+    """One model: a text tower with tokenizer and embedding, a vision tower, or both."""
 
     family: Family
-    text: TextSpec
-    tokenizer: TokenizerSpec
-    embedding: EmbeddingSpec
+    text: TextSpec | None
+    tokenizer: TokenizerSpec | None
+    embedding: EmbeddingSpec | None
+    vision: VisionSpec | None = later(default=None)
+    image: ImageSpec | None = later(default=None)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tokenizer.pad_token_id < self.text.vocab_size:
+        if self.text:
+            _check_text(self.text, self.tokenizer, self.embedding)
+        elif self.tokenizer or self.embedding:
+            raise SpecError("tokenizer and embedding are set without a text tower")
+        if self.vision:
+            _check_vision(self.vision, self.image)
+        elif self.image:
+            raise SpecError("image is set without a vision tower")
+        if not self.text and not self.vision:
+            raise SpecError("the model has no tower")
+        if self.text and self.vision and self.text.dimension != self.vision.dimension:
             raise SpecError(
-                f"tokenizer.pad_token_id {self.tokenizer.pad_token_id} is outside the vocabulary "
-                f"of {self.text.vocab_size} tokens"
-            )
-        if not 1 <= self.embedding.max_seq_length <= self.text.max_tokens:
-            raise SpecError(
-                f"embedding.max_seq_length {self.embedding.max_seq_length} is outside "
-                f"1..{self.text.max_tokens}, the positions that the model has"
+                f"text embeddings are {self.text.dimension} wide and image embeddings "
+                f"{self.vision.dimension}; they must share one space"
             )
 
     @property
     def dimension(self) -> int:
         """Width E of the embedding."""
-        return self.text.block.hidden_size
+        return self.towers[0].dimension
+
+    @property
+    def towers(self) -> tuple[TextSpec | VisionSpec, ...]:
+        """The towers that the model has."""
+        return tuple(tower for tower in (self.text, self.vision) if tower)
+
+
+def _check_text(
+    text: TextSpec, tokenizer: TokenizerSpec | None, embedding: EmbeddingSpec | None
+) -> None:
+    if tokenizer is None or embedding is None:
+        raise SpecError("a text tower needs tokenizer and embedding")
+    for name in ("pad_token_id", "eos_token_id"):
+        token = getattr(tokenizer, name)
+        if token is not None and not 0 <= token < text.vocab_size:
+            raise SpecError(
+                f"tokenizer.{name} {token} is outside the vocabulary of {text.vocab_size} tokens"
+            )
+    if embedding.pooling is Pooling.EOS and tokenizer.eos_token_id is None:
+        raise SpecError("pooling 'eos' needs tokenizer.eos_token_id")
+    if not 1 <= embedding.max_seq_length <= text.max_tokens:
+        raise SpecError(
+            f"embedding.max_seq_length {embedding.max_seq_length} is outside "
+            f"1..{text.max_tokens}, the positions that the model has"
+        )
+
+
+def _check_vision(vision: VisionSpec, image: ImageSpec | None) -> None:
+    if image is None:
+        raise SpecError("a vision tower needs image, the preprocessing")
+    if image.output != (vision.image_size, vision.image_size):
+        raise SpecError(
+            f"image gives {image.output}, the vision tower takes images of "
+            f"{vision.image_size} x {vision.image_size}"
+        )
+    if len(image.mean) != vision.num_channels:
+        raise SpecError(
+            f"image.mean has {len(image.mean)} values for {vision.num_channels} channels"
+        )

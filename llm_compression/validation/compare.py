@@ -49,5 +49,8 @@ def compare_tap(
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines: np.ndarray = np.einsum("nd,nd->n", a, b) / norms
+    same = (a == b).all(axis=1)  # rows of zeros have no direction but may agree
+    products = np.einsum("nd,nd->n", a, b)
+    with np.errstate(invalid="ignore"):
+        cosines: np.ndarray = np.where(same, 1.0, products / norms)
     return cosines

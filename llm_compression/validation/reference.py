@@ -1,7 +1,9 @@
 """The reference: the checkpoint run by transformers, with the same taps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,141 +12,143 @@ import numpy as np
 import torch
 
 from llm_compression.errors import MissingDependencyError, ParityError
-from llm_compression.multimodal.tokenizer import lowercasing
-from llm_compression.spec.model import ModelSpec, Pooling
+from llm_compression.spec.block import NormPlacement
+from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.tensors import BLOCK
+from llm_compression.spec.towers import TextSpec, VisionSpec
 from llm_compression.weights.schema import TensorEntry
 
 
+class Place(Enum):
+    """Where a tap is taken: what a module takes or gives, or what the module around it gives."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    AROUND = "around"
+
+
 @dataclass(frozen=True)
-class Reference:
-    """Token ids and mask (B, T) as the reference's own tokenizer gives them, and its taps."""
+class Tapped:
+    """One tap, of the module that our tensor ``weight`` came from.
 
-    ids: np.ndarray
-    mask: np.ndarray
-    taps: dict[str, np.ndarray]
+    So every family is served without a table of its own.
+    """
+
+    name: str
+    weight: str
+    place: Place = Place.OUTPUT
 
 
-def run_reference(
-    checkpoint: Path, spec: ModelSpec, tensors: Sequence[TensorEntry], texts: Sequence[str]
-) -> Reference:
-    """Run ``texts`` as one padded batch through transformers in float32.
-
-    The module to tap is the one whose weight our tensor came from, so every family is served
-    without a table of its own.
+def transformers() -> ModuleType:
+    """The library.
 
     Raises:
-        MissingDependencyError: transformers is not installed.
-        ParityError: the checkpoint does not load, or has not the modules.
+        MissingDependencyError: it is not installed.
     """
-    model, tokenizer = _load(checkpoint)
-    batch = _tokenize(tokenizer, spec, texts)
-    taps: dict[str, np.ndarray] = {}
-    hooks = [
-        _module(model, source).register_forward_hook(_keep(taps, name))
-        for name, source in _tapped(spec, tensors).items()
-    ]
     try:
-        with torch.no_grad():
-            hidden = model(**batch).last_hidden_state
-    finally:
-        for hook in hooks:
-            hook.remove()
-    mask = batch["attention_mask"].bool()
-    pooled = _POOLS[spec.embedding.pooling](hidden, mask)
-    taps["pooled"] = pooled.numpy()
-    if spec.embedding.normalize:
-        pooled = pooled / pooled.norm(dim=1, keepdim=True)
-    taps["embedding"] = pooled.numpy()
-    return Reference(batch["input_ids"].numpy(), mask.numpy(), taps)
-
-
-def _transformers() -> ModuleType:
-    try:
-        import transformers
+        import transformers as library
     except ImportError as error:
         raise MissingDependencyError(
             "validation compares with transformers; pip install 'llm-compression[validate]'"
         ) from error
-    return transformers
+    return library
 
 
-def _load(checkpoint: Path) -> tuple[Any, Any]:
-    transformers = _transformers()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model = transformers.AutoModel.from_pretrained(
+def load_model(checkpoint: Path, spec: ModelSpec) -> Any:
+    """The checkpoint as transformers runs it in float32, in the plain form of attention.
+
+    Raises:
+        ParityError: it does not load.
+    """
+    library = transformers()
+    library.utils.logging.disable_progress_bar()
+    return (
+        _loaded(
+            getattr(library, _class_name(spec)),
             checkpoint,
             attn_implementation="eager",  # the textbook form, not a kernel that we may share
-            local_files_only=True,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        .float()
+        .eval()
+    )  # whatever dtype the checkpoint has, which transformers 5 would keep
+
+
+def load_part(kind: Any, checkpoint: Path) -> Any:
+    """The checkpoint's tokenizer or image processor, of class ``kind``; raises as `load_model`."""
+    return _loaded(kind, checkpoint)
+
+
+def _loaded(kind: Any, checkpoint: Path, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(checkpoint, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise ParityError(f"transformers cannot load {checkpoint}: {error}") from error
-    # float32 whatever the checkpoint has, whose own dtype transformers 5 would otherwise keep
-    return model.float().eval(), tokenizer
 
 
-def _tokenize(tokenizer: Any, spec: ModelSpec, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
-    if spec.tokenizer.lowercase:
-        backend = tokenizer.backend_tokenizer
-        backend.normalizer = lowercasing(backend.normalizer)
-    batch = tokenizer(
-        list(texts),
-        padding=True,
-        truncation=True,
-        max_length=spec.embedding.max_seq_length,
-        padding_side="right",
-        return_tensors="pt",
-    )
-    return dict(batch)
+def _class_name(spec: ModelSpec) -> str:
+    if spec.family is not Family.CLIP:
+        return "AutoModel"
+    if len(spec.towers) == 2:
+        return "CLIPModel"
+    tower = "Text" if spec.text else "Vision"
+    return f"CLIP{tower}Model{'WithProjection' if spec.towers[0].projection_dim else ''}"
 
 
-def _tapped(spec: ModelSpec, tensors: Sequence[TensorEntry]) -> dict[str, str]:
-    """Tap name -> the source's name of the weight whose module gives it."""
+def block_taps(tower: str, spec: TextSpec | VisionSpec) -> list[Tapped]:
+    """The hidden states after each sublayer."""
+    taps = []
+    for i in range(spec.num_layers):
+        block, name = BLOCK.format(tower=tower, i=i), f"block.{i:02d}"
+        if spec.block.norm_placement is NormPlacement.POST:  # a sublayer ends with its norm
+            taps.append(Tapped(f"{name}.attn", f"{block}.attn_norm.weight"))
+            taps.append(Tapped(f"{name}.mlp", f"{block}.mlp_norm.weight"))
+        else:  # the second norm takes what attention left behind; the layer gives the rest
+            taps.append(Tapped(f"{name}.attn", f"{block}.mlp_norm.weight", Place.INPUT))
+            taps.append(Tapped(f"{name}.mlp", f"{block}.attn_norm.weight", Place.AROUND))
+    return taps
+
+
+@contextmanager
+def tapping(
+    model: Any, taps: Sequence[Tapped], tensors: Sequence[TensorEntry]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """While open, a run of ``model`` fills the dict with its taps, without gradients.
+
+    Raises:
+        ParityError: the model has not the modules.
+    """
     source = {entry.name: entry.source for entry in tensors}
-    tapped = {"embeddings": source["text.embeddings.norm.weight"]}
-    for i in range(spec.text.num_layers):
-        block = BLOCK.format(i=i)
-        for sublayer in ("attn", "mlp"):  # a post-norm sublayer ends with its norm
-            tapped[f"block.{i:02d}.{sublayer}"] = source[f"{block}.{sublayer}_norm.weight"]
-    return tapped
+    found: dict[str, torch.Tensor] = {}
+    hooks = [_hook(_module(model, source[tap.weight], tap), tap, found) for tap in taps]
+    try:
+        with torch.no_grad():
+            yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def _module(model: Any, weight: str) -> Any:
+def _module(model: Any, weight: str, tap: Tapped) -> Any:
     path = weight.rpartition(".")[0]
+    if tap.place is Place.AROUND:
+        path = path.rpartition(".")[0]
     modules = dict(model.named_modules())
-    for name in (path, path.partition(".")[2]):  # full models put a prefix before the encoder
+    # full models put a prefix before the encoder; transformers 5 leaves one out that 4 wrote
+    for name in (path, path.partition(".")[2], f"{model.base_model_prefix}.{path}"):
         if name in modules:
             return modules[name]
     raise ParityError(f"{type(model).__name__} has no module {path}; is it the same checkpoint?")
 
 
-def _keep(taps: dict[str, np.ndarray], name: str) -> Any:
-    def hook(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
-        taps[name] = output.numpy().copy()
+def _hook(module: Any, tap: Tapped, found: dict[str, torch.Tensor]) -> Any:
+    def keep(value: Any) -> None:
+        found[tap.name] = (value[0] if isinstance(value, tuple) else value).clone()
 
-    return hook
-
-
-# sentence_transformers/sentence_transformer/modules/pooling.py, Pooling.forward
-def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    expanded = mask.unsqueeze(-1).expand(hidden.size()).float()
-    return torch.sum(hidden * expanded, 1) / torch.clamp(expanded.sum(1), min=1e-9)
+    if tap.place is Place.INPUT:
+        return module.register_forward_pre_hook(lambda _module, inputs: keep(inputs))
+    return module.register_forward_hook(lambda _module, _inputs, output: keep(output))
 
 
-def _max(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    kept = [row[real].max(dim=0).values for row, real in zip(hidden, mask, strict=True)]
-    return torch.stack(kept)
-
-
-def _last(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return torch.stack([row[real][-1] for row, real in zip(hidden, mask, strict=True)])
-
-
-_POOLS = {
-    Pooling.MEAN: _mean,
-    Pooling.CLS: lambda hidden, _mask: hidden[:, 0],
-    Pooling.MAX: _max,
-    Pooling.LAST_TOKEN: _last,
-}
+def numpy_taps(taps: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """The taps as arrays."""
+    return {name: value.numpy() for name, value in taps.items()}

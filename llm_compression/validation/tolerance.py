@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from llm_compression.spec.model import Family
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -28,9 +30,22 @@ class Tolerance:
         )
 
 
-# float32: the two sides only sum in different orders. bfloat16 keeps 8 bits of mantissa through
-# every block, and an MLP's largest activations reach 160, so its bound is relative.
-TOLERANCES = {
-    "float32": Tolerance(absolute=2e-5, relative=None, cosine=0.999999),
-    "bfloat16": Tolerance(absolute=None, relative=0.03, cosine=0.999),
+# float32: the two sides only sum in different orders, and CLIP's hidden states, which no norm
+# bounds, grow larger than BERT's. bfloat16 keeps 8 bits of mantissa through every block, and an
+# MLP's largest activations reach 160, so its bound is relative.
+_FLOAT32 = {
+    Family.BERT: Tolerance(absolute=2e-5, relative=None, cosine=0.999999),
+    Family.CLIP: Tolerance(absolute=5e-5, relative=None, cosine=0.999999),
 }
+_BFLOAT16 = Tolerance(absolute=None, relative=0.03, cosine=0.999)
+_LOGITS = Tolerance(absolute=1e-3, relative=None, cosine=0.999999)
+
+
+def tolerance_of(family: Family, compute_dtype: str) -> Tolerance:
+    """The bounds for the taps of a family that computes in ``compute_dtype``."""
+    return _FLOAT32[family] if compute_dtype == "float32" else _BFLOAT16
+
+
+def logits_tolerance(compute_dtype: str) -> Tolerance:
+    """The bounds for logits, cosines times a temperature of up to 100."""
+    return _LOGITS if compute_dtype == "float32" else _BFLOAT16

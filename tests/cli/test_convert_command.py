@@ -115,7 +115,7 @@ def test_an_unknown_architecture(cli: Cli, bert: Path, target: Path):
     config = json.loads((bert / "config.json").read_text())
     (bert / "config.json").write_text(json.dumps({**config, "model_type": "mpnet"}))
     message = cli("convert", bert, target).error(1)
-    assert "model_type 'mpnet' is not supported; supported are bert, distilbert" in message
+    assert "model_type 'mpnet' is not supported; supported are bert, clip, " in message
 
 
 def test_all_misfits_are_listed(cli: Cli, bert: Path, target: Path):

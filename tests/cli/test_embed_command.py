@@ -117,7 +117,7 @@ def test_no_vector_is_lost_in_a_file_of_another_ending(
 def test_a_format_wins_over_the_ending(cli: Cli, tiny_table: Path, tmp_path: Path):
     path = tmp_path / "vectors.dat"
     cli("embed", tiny_table, "the cat", "--output", path, "--format", "parquet")
-    assert VectorTable.read(path).texts == ["the cat"]
+    assert VectorTable.read(path).sources == ["the cat"]
 
 
 def test_a_dash_is_the_screen(cli: Cli, tiny_table: Path):

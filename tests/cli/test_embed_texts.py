@@ -61,7 +61,7 @@ def test_no_text_at_all_is_an_empty_file(cli: Cli, tiny_table: Path, tmp_path: P
     outcome = cli("embed", tiny_table, "--output", path, stdin=b"")
     assert outcome.status == 0
     table = VectorTable.read(path)
-    assert (table.texts, table.vectors.shape) == ([], (0, 32))
+    assert (table.sources, table.vectors.shape) == ([], (0, 32))
 
 
 @pytest.mark.filterwarnings("always")

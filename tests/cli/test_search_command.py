@@ -100,7 +100,7 @@ def test_a_query_that_looks_like_an_option(cli: Cli, tiny_table: Path, corpus: P
 def test_vectors_of_another_model(cli: Cli, prompted_table: Path, corpus: Path):
     message = cli("search", prompted_table, QUERY, "--in", corpus).error(2)
     assert message.startswith(f"the vectors in {corpus} were made differently: model is ")
-    assert message.endswith("embed the texts again")
+    assert message.endswith("embed again")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_nothing_to_validate_with(cli: Cli, tiny_table: Path, tiny_bert: Path, t
     path = tmp_path / "empty.txt"
     path.write_text("")
     outcome = cli("validate", tiny_table, "--reference", tiny_bert, "--texts", path)
-    assert outcome.error(1) == "validation needs at least one text"
+    assert outcome.error(1) == "validation needs at least one text and one image"
 
 
 def test_bfloat16_has_its_own_bounds(cli: Cli, make_checkpoint: CheckpointFactory, tmp_path: Path):

@@ -22,6 +22,7 @@ OPTIONS = {
     "map": ["MODEL", "--beside"],
     "embed": ["MODEL", "TEXT", "--file", "--output", "--format", "--prompt-name", "--precision"],
     "search": ["MODEL", "QUERY", "--in", "--top-k", "--json"],
+    "classify": ["MODEL", "IMAGE", "--labels", "--labels-file", "--template", "--top-k", "--json"],
     "export": ["MODEL", "FOLDER"],
 }
 

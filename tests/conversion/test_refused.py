@@ -55,7 +55,12 @@ def test_other_families_are_refused_by_name(
 ):
     name, folder = other_model
     shutil.copy(tiny_bert / "tokenizer.json", folder)
-    refuse(folder, target, f"model_type {name!r}", "supported are bert, distilbert, roberta")
+    refuse(
+        folder,
+        target,
+        f"model_type {name!r}",
+        "supported are bert, clip, clip_text_model, clip_vision_model, distilbert, roberta",
+    )
 
 
 @pytest.mark.parametrize("value", [None, 7, [], "", "BERT", "bert "])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from llm_compression.engine.batching import batches, with_progress
 from llm_compression.errors import InputError
+from llm_compression.multimodal.batching import batches, with_progress
 from llm_compression.multimodal.tokenizer import Tokens
 
 

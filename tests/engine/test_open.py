@@ -216,4 +216,4 @@ def test_the_maximum_length_can_be_set(tiny_table: Path) -> None:
 
 
 def test_an_engine_shows_what_it_holds(tiny_table: Path) -> None:
-    assert repr(ArrowEngine(tiny_table)) == f"ArrowEngine({str(tiny_table)!r}, 32 x float32)"
+    assert repr(ArrowEngine(tiny_table)) == f"ArrowEngine({str(tiny_table)!r}, 32 dimensions)"

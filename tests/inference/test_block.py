@@ -52,7 +52,7 @@ def spec(placement: NormPlacement) -> BlockSpec:
 @pytest.mark.parametrize("padded", [False, True])
 def test_core_equals_torch(placement: NormPlacement, padded: bool) -> None:
     stack = reference(placement)
-    core = bind_core(tensors(stack), spec(placement), LAYERS)
+    core = bind_core(tensors(stack), "text", spec(placement), LAYERS)
     x = torch.randn(4, 7, HIDDEN)
     mask = torch.arange(7) < torch.tensor([7, 3, 1, 5])[:, None] if padded else None
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_core_equals_torch(placement: NormPlacement, padded: bool) -> None:
 
 def test_taps_are_named_and_the_last_is_the_output() -> None:
     placement = NormPlacement.POST
-    core = bind_core(tensors(reference(placement)), spec(placement), LAYERS)
+    core = bind_core(tensors(reference(placement)), "text", spec(placement), LAYERS)
     taps: dict[str, torch.Tensor] = {}
     out = core(torch.randn(1, 3, HIDDEN), None, taps)
     assert list(taps) == ["block.00.attn", "block.00.mlp", "block.01.attn", "block.01.mlp"]

@@ -28,7 +28,7 @@ def table(precision: str = "float32", rows: int = 4, **options: Any) -> VectorTa
     kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     width = 1 if "binary" in precision else 4
     return VectorTable(
-        texts=TEXTS[:rows],
+        sources=TEXTS[:rows],
         vectors=numbers[:, :width].astype(kind),
         token_counts=list(range(rows)),
         truncated=[i % 2 == 0 for i in range(rows)],
@@ -47,7 +47,7 @@ def assert_equal(ours: VectorTable, theirs: VectorTable) -> None:
     np.testing.assert_array_equal(ours.vectors, theirs.vectors)
     assert ours.vectors.dtype == theirs.vectors.dtype
     assert ours.vectors.shape == theirs.vectors.shape
-    for name in ("texts", "token_counts", "truncated", "prompt", "identity"):
+    for name in ("sources", "token_counts", "truncated", "prompt", "identity"):
         assert getattr(ours, name) == getattr(theirs, name)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llm_compression import ArrowEngine
-from llm_compression.validation.report import validate
+from llm_compression.validation.validate import validate
 
 pytestmark = pytest.mark.minilm
 

@@ -7,7 +7,8 @@ import pytest
 
 from llm_compression import ArrowEngine, convert
 from llm_compression.errors import UnknownArchitectureError
-from llm_compression.validation.report import ValidationReport, validate
+from llm_compression.validation.report import ValidationReport
+from llm_compression.validation.validate import validate
 from tests.conftest import CheckpointFactory, write_json
 
 TEXTS = ["the cat sits on a mat", "a", "", "dog runs " * 30, "unable . , !"]

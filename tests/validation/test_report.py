@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_compression import ArrowEngine, convert
+from llm_compression import convert
 from llm_compression.errors import CheckpointNotFoundError, ParityError
-from llm_compression.validation import report as report_module
+from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.spec.model import Family
 from llm_compression.validation.compare import compare_tap
-from llm_compression.validation.report import validate
-from llm_compression.validation.tolerance import TOLERANCES, Tolerance
+from llm_compression.validation.samples import SAMPLE_TEXTS
+from llm_compression.validation.tolerance import Tolerance, tolerance_of
+from llm_compression.validation.validate import validate
 from tests.conftest import CheckpointFactory
 
 TEXTS = ["the cat sits", "a dog runs in the park"]
-STRICT = TOLERANCES["float32"]
+STRICT = tolerance_of(Family.BERT, "float32")
 
 
 def test_report_says_what_was_compared(tiny_bert: Path, tiny_table: Path) -> None:
@@ -47,8 +49,8 @@ def test_another_spec_fails(
 def test_other_tokens_fail(
     tiny_bert: Path, tiny_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = ArrowEngine.token_ids
-    monkeypatch.setattr(ArrowEngine, "token_ids", lambda self, x: right(self, x)[::-1])
+    right = TextEncoder.token_ids
+    monkeypatch.setattr(TextEncoder, "token_ids", lambda self, x: right(self, x)[::-1])
     report = validate(tiny_table, tiny_bert, texts=TEXTS)
     assert not report.passed
     assert "TOKEN IDS DIFFER" in report.to_table()
@@ -98,4 +100,4 @@ def test_a_deeper_model_is_another_architecture(
 
 def test_tolerance_prints_its_bounds() -> None:
     assert str(Tolerance(1e-5, None, 0.99)) == "abs <= 1e-05, cosine >= 0.99"
-    assert len(report_module.SAMPLE_TEXTS) >= 12
+    assert len(SAMPLE_TEXTS) >= 12

@@ -1,0 +1,205 @@
+"""CLIPEngine: texts and images in one space, compared, ranked and classified."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llm_compression.engine.zero_shot import (
+    TEMPLATE,
+    ClassEmbeddings,
+    Match,
+    check_classes,
+    check_templates,
+)
+from llm_compression.errors import InputError
+from llm_compression.metrics.similarity import unit_rows
+from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.spec.tensors import LOGIT_SCALE
+
+
+class CLIPEngine(Pretrained):
+    """An open CLIP model: both towers, both projections and the temperature.
+
+    Texts, or images, may be given as such or as embeddings (n, E) made before. What an image
+    can be, `VisionEncoder` says.
+
+    Args:
+        model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
+        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
+        mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
+        verify: check every weight against its checksum, decoded or mapped.
+        truncation: ``warn``, ``error`` or ``ok``, for texts beyond the model's maximum.
+
+    Raises:
+        WeightTableError: a kind that says what is wrong with the file.
+        InputError: the model lacks one of the towers.
+    """
+
+    def __init__(
+        self,
+        model_path: ModelPath,
+        *,
+        compute_dtype: str = "float32",
+        mapped: bool = True,
+        verify: bool = True,
+        truncation: str = "warn",
+    ) -> None:
+        super().__init__(
+            model_path,
+            mapped=mapped,
+            verify=verify,
+            compute_dtype=compute_dtype,
+            truncation=truncation,
+        )
+        self.text = TextEncoder(self._loader, compute_dtype=compute_dtype, truncation=truncation)
+        self.vision = VisionEncoder(self._loader, compute_dtype=compute_dtype)
+        self.logit_scale = float(self._loader.get_tensor(LOGIT_SCALE).exp())
+
+    def get_embedding_dimension(self) -> int:
+        """Width E of the shared space."""
+        return self.spec.dimension
+
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = True,
+    ) -> np.ndarray:
+        """Projected text embeddings of unit length: (n, E), or (E,) for one string.
+
+        Raises:
+            InputError: an input that is no text.
+            TruncationError: a text is too long and truncation is ``error``.
+        """
+        return self.text.encode(
+            texts,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            normalize_embeddings=normalize_embeddings,
+        )
+
+    def encode_image(
+        self,
+        images: object,
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = True,
+    ) -> np.ndarray:
+        """Projected image embeddings of unit length: (n, E), or (E,) for one picture.
+
+        Raises:
+            InputError: an input that is no picture; the message names it.
+        """
+        return self.vision.encode(
+            images,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            normalize_embeddings=normalize_embeddings,
+        )
+
+    def compute_similarity(
+        self, texts: object, images: object, *, apply_temperature: bool = False
+    ) -> np.ndarray:
+        """(n texts, m images) cosines, or logits with ``apply_temperature``.
+
+        The logits are transformers' ``logits_per_text``: cosines times ``exp(logit_scale)``.
+        """
+        cosines: np.ndarray = self._texts(texts) @ self._images(images).T
+        return cosines * np.float32(self.logit_scale) if apply_temperature else cosines
+
+    def find_best_matches(self, texts: object, images: object, top_k: int = 5) -> list[list[Match]]:
+        """For each text the ``top_k`` images most like it, best first."""
+        return _best(self.compute_similarity(texts, images), top_k)
+
+    def find_best_text_matches(
+        self, images: object, texts: object, top_k: int = 5
+    ) -> list[list[Match]]:
+        """For each image the ``top_k`` texts most like it, best first."""
+        return _best(self.compute_similarity(texts, images).T, top_k)
+
+    def class_embeddings(
+        self, class_texts: Sequence[str], *, templates: str | Sequence[str] = TEMPLATE
+    ) -> ClassEmbeddings:
+        """One embedding for each class, to be kept and used again.
+
+        Each template's ``{}`` becomes the class; with several the unit embeddings are averaged
+        and scaled to unit length again (Radford et al. 2021, arXiv:2103.00020, section 3.1.4).
+
+        Raises:
+            InputError: no classes, a class named twice, or a template without ``{}``.
+        """
+        names, forms = check_classes(class_texts), check_templates(templates)
+        vectors = self.encode_text([form.replace("{}", name) for name in names for form in forms])
+        means = vectors.reshape(len(names), len(forms), -1).mean(axis=1)
+        return ClassEmbeddings(names, unit_rows(means), self.fingerprint)
+
+    def zero_shot_classification(
+        self,
+        images: object,
+        class_texts: Sequence[str] | ClassEmbeddings,
+        *,
+        templates: str | Sequence[str] = TEMPLATE,
+        return_probabilities: bool = True,
+    ) -> np.ndarray:
+        """(m images, n classes): probabilities of the classes, or logits.
+
+        ``class_texts`` are names, or what `class_embeddings` gave.
+
+        Raises:
+            InputError: classes or pictures that cannot be, or classes of another model.
+        """
+        if not isinstance(class_texts, ClassEmbeddings):
+            class_texts = self.class_embeddings(class_texts, templates=templates)
+        if class_texts.model != self.fingerprint:
+            raise InputError(
+                f"the class embeddings are of model {class_texts.model[:12]}, this is "
+                f"{self.fingerprint[:12]}; make them again with this model"
+            )
+        logits = self.compute_similarity(class_texts.embeddings, images, apply_temperature=True).T
+        return _softmax(logits) if return_probabilities else logits
+
+    def _texts(self, texts: object) -> np.ndarray:
+        if _are_embeddings(texts):
+            return self._checked(texts)
+        return self.encode_text(as_texts(texts))
+
+    def _images(self, images: object) -> np.ndarray:
+        if _are_embeddings(images):
+            return self._checked(images)
+        found = self.encode_image(images)
+        return found.reshape(-1, found.shape[-1])
+
+    def _checked(self, embeddings: object) -> np.ndarray:
+        given = np.asarray(embeddings, np.float32)
+        if given.shape[1] != self.get_embedding_dimension():
+            raise InputError(
+                f"embeddings of width {given.shape[1]} are not this model's, which are "
+                f"{self.get_embedding_dimension()} wide"
+            )
+        return unit_rows(given)
+
+
+def _are_embeddings(given: object) -> bool:
+    """Whether an array is (n, E) floats; as a picture it would have to be called so."""
+    return isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype == np.float32
+
+
+def _best(scores: np.ndarray, top_k: int) -> list[list[Match]]:
+    check_count(top_k, "top_k")
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return [
+        [Match(int(i), float(row[i])) for i in places]
+        for row, places in zip(scores, order, strict=True)
+    ]
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities

@@ -1,0 +1,102 @@
+"""Zero-shot classes: one embedding for each class, from texts by templates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_compression.errors import InputError
+from llm_compression.files.atomic import atomic_write, output_errors
+from llm_compression.files.paths import user_path
+
+TEMPLATE = "a photo of a {}."
+_MODEL = b"llm_compression.model"
+
+
+@dataclass(frozen=True)
+class ClassEmbeddings:
+    """Names of classes and their embeddings (n, E) of unit length, by the model ``model``.
+
+    ``model`` is a fingerprint; embeddings of another model are refused where they are used.
+    """
+
+    names: tuple[str, ...]
+    embeddings: np.ndarray
+    model: str
+
+    def save(self, path: str | Path) -> None:
+        """Write them to a Parquet file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        target = user_path(path)
+        width = self.embeddings.shape[1]
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.embeddings.ravel()), width)
+        table = pa.table({"name": list(self.names), "embedding": vectors})
+        table = table.replace_schema_metadata({_MODEL: self.model.encode()})
+        with output_errors(target), atomic_write(target) as draft:
+            pq.write_table(table, draft.path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ClassEmbeddings":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, or it holds no class embeddings.
+        """
+        try:
+            table = pq.read_table(user_path(path))
+            model = table.schema.metadata[_MODEL].decode()
+            names = tuple(table["name"].to_pylist())
+            vectors = table["embedding"].combine_chunks()
+            embeddings = vectors.flatten().to_numpy().reshape(len(names), vectors.type.list_size)
+        except (OSError, pa.ArrowException, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} holds no class embeddings: {error}") from error
+        return cls(names, embeddings, model)
+
+
+@dataclass(frozen=True)
+class Match:
+    """One of the candidates, by its place among the inputs, and its similarity."""
+
+    index: int
+    score: float
+
+
+def check_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes, at least one and none twice.
+
+    Raises:
+        InputError: they are not.
+    """
+    if isinstance(names, str):
+        raise InputError(f"class_texts is the string {names!r}; pass a list of class names")
+    found = tuple(names)
+    if not found:
+        raise InputError("class_texts is empty; name at least one class")
+    for i, name in enumerate(found):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"class {i} is {name!r}; a class is named by a text")
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise InputError(f"class {twice[0]!r} is named twice; name each class once")
+    return found
+
+
+def check_templates(templates: str | Sequence[str]) -> list[str]:
+    """Templates, each with one ``{}`` for the class.
+
+    Raises:
+        InputError: one has none.
+    """
+    found = [templates] if isinstance(templates, str) else list(templates)
+    if not found:
+        raise InputError("templates is empty; the default is one template")
+    for template in found:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise InputError(f"template {template!r} needs one {{}} where the class stands")
+    return found

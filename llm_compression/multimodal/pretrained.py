@@ -1,0 +1,98 @@
+"""Pretrained: how every engine and encoder is opened, saved and pickled."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llm_compression.errors import InputError
+from llm_compression.files.paths import user_path
+from llm_compression.multimodal.open import MODEL_FILE, locate, save, table_at
+from llm_compression.spec.model import ModelSpec
+from llm_compression.weights.loader import WeightLoader
+
+P = TypeVar("P", bound="Pretrained")
+ModelPath = str | Path | WeightLoader
+
+
+class Pretrained:
+    """An open weight table and the options it was opened with.
+
+    Args:
+        model_path: a weight table, a folder with ``model.parquet``, or one that is open already.
+        mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
+        verify: check every weight against its checksum, decoded or mapped.
+        options: those of the class, kept for pickling.
+
+    Raises:
+        WeightTableError: a kind that says what is wrong with the file.
+    """
+
+    def __init__(
+        self, model_path: ModelPath, *, mapped: bool = True, verify: bool = True, **options: Any
+    ) -> None:
+        self._options = {"mapped": mapped, "verify": verify, **options}
+        self._loader = (
+            model_path
+            if isinstance(model_path, WeightLoader)
+            else WeightLoader(
+                table_at(model_path), mapped=mapped, check_mapped=verify, verify=verify
+            )
+        )
+        self.path = self._loader.table.path
+        self.fingerprint = self._loader.fingerprint
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self._loader.spec
+
+    @classmethod
+    def from_pretrained(
+        cls: type[P],
+        id_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **options: Any,
+    ) -> P:
+        """Open a weight table, a checkpoint folder or a hub id; checkpoints convert once.
+
+        A local path never touches the network. ``revision``, ``cache_dir``, ``local_files_only``
+        and ``token`` are huggingface_hub's; ``options`` are the constructor's.
+
+        Raises:
+            CheckpointNotFoundError: nothing of that name here or on the hub.
+            ConversionError: the checkpoint cannot be converted.
+        """
+        path = locate(
+            id_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls(path, **options)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Copy the weight table to ``folder/model.parquet`` and return that path.
+
+        Raises:
+            OutputError: the folder cannot be made or written to.
+            WeightTableError: the table was damaged or replaced since it was opened.
+        """
+        return save(self.path, self.fingerprint, user_path(folder) / MODEL_FILE)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, {self.spec.dimension} dimensions)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # the path, not the weights: each process maps the same pages
+        return _reopen, (type(self), self.path.resolve(), self.fingerprint, self._options)
+
+
+def _reopen(kind: type[P], path: Path, fingerprint: str, options: dict[str, Any]) -> P:
+    opened = kind(path, **options)
+    if opened.fingerprint != fingerprint:
+        raise InputError(f"{path} holds another model than when it was pickled")
+    return opened

@@ -1,0 +1,233 @@
+"""VisionEncoder: pictures to embeddings by the vision tower of any model."""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import numpy as np
+import torch
+
+from llm_compression.errors import InputError
+from llm_compression.inference.taps import Taps
+from llm_compression.multimodal.batching import with_progress
+from llm_compression.multimodal.encoded import Encoded
+from llm_compression.multimodal.image_input import as_images, name_of
+from llm_compression.multimodal.image_processor import ImageProcessor
+from llm_compression.multimodal.inputs import check_count
+from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.vision_model import VisionModel
+from llm_compression.spec.tensors import vision_tensors
+
+OnError = Literal["raise", "skip"]
+_AHEAD = 2  # batches whose pictures are decoded while the core works on another
+
+
+class SkippedImageWarning(UserWarning):
+    """Pictures could not be read and were left out, as ``on_error="skip"`` asks."""
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """What ``on_error="skip"`` gives.
+
+    ``embeddings`` (n, E) of the readable pictures, ``indices`` (n,) of those among the inputs,
+    and for each other input its index and why it was skipped.
+    """
+
+    embeddings: np.ndarray
+    indices: np.ndarray
+    skipped: dict[int, str]
+
+
+class VisionEncoder(Pretrained):
+    """The vision tower of an open model.
+
+    A picture is a path, bytes, a PIL image, or a numpy or torch array; `open_rgb` says how each
+    is read. Pictures are decoded and resized on other threads while the core works.
+
+    Args:
+        model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
+        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
+        mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
+        verify: check every weight against its checksum, decoded or mapped.
+
+    Raises:
+        WeightTableError: a kind that says what is wrong with the file.
+        InputError: the model has no vision tower.
+    """
+
+    def __init__(
+        self,
+        model_path: ModelPath,
+        *,
+        compute_dtype: str = "float32",
+        mapped: bool = True,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(model_path, mapped=mapped, verify=verify, compute_dtype=compute_dtype)
+        vision = self.spec.vision
+        names = vision_tensors(vision) if vision else ()
+        self.compute_dtype = compute_dtype
+        self._model = VisionModel(
+            self.spec, self._loader.load_weights(names), compute_dtype=compute_dtype
+        )
+        self.processor = ImageProcessor(self._model.image)
+
+    def get_embedding_dimension(self) -> int:
+        """Width E of an embedding."""
+        return self._model.spec.dimension
+
+    @overload
+    def encode(
+        self,
+        images: object,
+        *,
+        batch_size: int = ...,
+        show_progress_bar: bool | None = ...,
+        normalize_embeddings: bool = ...,
+        on_error: Literal["raise"] = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def encode(
+        self,
+        images: object,
+        *,
+        batch_size: int = ...,
+        show_progress_bar: bool | None = ...,
+        normalize_embeddings: bool = ...,
+        on_error: Literal["skip"],
+    ) -> EncodedImages: ...
+
+    def encode(
+        self,
+        images: object,
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        on_error: OnError = "raise",
+    ) -> np.ndarray | EncodedImages:
+        """Embeddings, projected where the model projects: (n, E), or (E,) for one picture.
+
+        Args:
+            images: a picture or a sequence of them.
+            batch_size: pictures run together.
+            show_progress_bar: None shows one for long work on a terminal.
+            normalize_embeddings: scale each embedding to unit length.
+            on_error: ``raise`` stops at the first picture that cannot be read; ``skip`` leaves
+                such out, warns, and gives `EncodedImages`, which names them.
+
+        Raises:
+            InputError: an input that is no picture, or an option out of range.
+        """
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error {on_error!r} is not one of raise, skip")
+        skipped: dict[int, str] = {}
+        found, indices = self._collect(
+            images,
+            lambda encoded: encoded.embedding,
+            (self.get_embedding_dimension(),),
+            batch_size,
+            normalized=normalize_embeddings,
+            show=show_progress_bar,
+            skipped=skipped if on_error == "skip" else None,
+        )
+        if on_error == "skip":
+            _report(skipped, len(indices))
+            return EncodedImages(found, indices, dict(sorted(skipped.items())))
+        return found[0] if as_images(images)[1] else found
+
+    def pooled(self, images: object, *, batch_size: int = 32) -> np.ndarray:
+        """The class token after its norm, before projection: (n, D), or (D,) for one picture."""
+        width = (self._model.spec.block.hidden_size,)
+        found, _ = self._collect(images, lambda encoded: encoded.pooled, width, batch_size)
+        return found[0] if as_images(images)[1] else found
+
+    def sequence(self, images: object, *, batch_size: int = 32) -> np.ndarray:
+        """The last hidden states, class token first: (n, P + 1, D), or (P + 1, D) for one."""
+        shape = (self._model.spec.num_patches + 1, self._model.spec.block.hidden_size)
+        found, _ = self._collect(images, lambda encoded: encoded.sequence, shape, batch_size)
+        return found[0] if as_images(images)[1] else found
+
+    def taps(self, images: object) -> dict[str, np.ndarray]:
+        """Every named intermediate of one batch, float32, as `validate` compares them.
+
+        ``pixels`` is (B, C, S, S); ``embeddings``, ``pre_norm``, ``block.00.attn`` and so on are
+        (B, P + 1, D); ``pooled`` is (B, D) and ``embedding`` (B, E).
+        """
+        pixels = self.processor(images)
+        check_count(len(pixels), "the number of images")
+        taps: Taps = {"pixels": torch.from_numpy(pixels)}
+        self._model(taps["pixels"], normalized=False, taps=taps)
+        return {name: value.float().numpy() for name, value in taps.items()}
+
+    def _collect(
+        self,
+        images: object,
+        pick: Callable[[Encoded], torch.Tensor],
+        shape: tuple[int, ...],
+        batch_size: int,
+        *,
+        normalized: bool = False,
+        show: bool | None = None,
+        skipped: dict[int, str] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n, *shape) of what ``pick`` takes from each batch, and the inputs' indices (n,).
+
+        With ``skipped`` unreadable pictures go there, otherwise the first is an error.
+        """
+        check_count(batch_size, "batch_size")
+        sources, _ = as_images(images)
+        parts, kept = [np.empty((0, *shape), np.float32)], [np.empty(0, np.int64)]
+        work = self._decoded(sources, batch_size, skipped)
+        for batch in with_progress(work, len(sources), "image", show=show):
+            rows = [(i, pixels) for i, pixels in batch if pixels is not None]
+            if rows:
+                stacked = torch.from_numpy(self.processor.stack([pixels for _, pixels in rows]))
+                parts.append(pick(self._model(stacked, normalized=normalized)).numpy())
+                kept.append(np.array([i for i, _ in rows]))
+        return np.concatenate(parts), np.concatenate(kept)
+
+    def _decoded(
+        self, sources: Sequence[object], batch_size: int, skipped: dict[int, str] | None
+    ) -> Iterator[list[tuple[int, np.ndarray | None]]]:
+        """Batches of pixels in order, those to come decoded ahead; None where one is skipped."""
+
+        def read(index: int) -> tuple[int, np.ndarray | None]:
+            try:
+                return index, self.processor.pixels(sources[index], name_of(sources[index], index))
+            except InputError as error:
+                if skipped is None:
+                    raise
+                skipped[index] = str(error)
+                return index, None
+
+        starts = range(0, len(sources), batch_size)
+        with ThreadPoolExecutor(os.cpu_count() or 1, "decode") as pool:
+            ahead: deque[list[Future[tuple[int, np.ndarray | None]]]] = deque()
+            try:
+                for start in starts:
+                    stop = min(start + batch_size, len(sources))
+                    ahead.append([pool.submit(read, i) for i in range(start, stop)])
+                    if len(ahead) > _AHEAD:
+                        yield [future.result() for future in ahead.popleft()]
+                while ahead:
+                    yield [future.result() for future in ahead.popleft()]
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _report(skipped: dict[int, str], kept: int) -> None:
+    if skipped:
+        first = skipped[min(skipped)]
+        warnings.warn(
+            f"{len(skipped)} of {len(skipped) + kept} images were skipped, the first because: "
+            f"{first}",
+            SkippedImageWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,69 @@
+"""VisionModel: tower and projection; one batch of pixels to embeddings."""
+
+import torch
+
+from llm_compression.errors import InputError
+from llm_compression.inference.bind import Tensors, bind_linear, check_tensors
+from llm_compression.inference.precision import cast, compute_type
+from llm_compression.inference.taps import Taps, tap
+from llm_compression.multimodal.encoded import Encoded
+from llm_compression.multimodal.pooling import normalize
+from llm_compression.multimodal.vision_tower import bind_vision_tower
+from llm_compression.spec.image import ImageSpec
+from llm_compression.spec.model import ModelSpec
+from llm_compression.spec.tensors import vision_tensors
+from llm_compression.spec.towers import VisionSpec
+
+
+class VisionModel:
+    """Runs one batch at a time.
+
+    Args:
+        spec: the model.
+        tensors: those of the vision tower under canonical names, all of them and no other.
+        compute_dtype: ``float32`` or ``bfloat16``.
+
+    Raises:
+        InputError: the model has no vision tower.
+        BindError: tensors and spec do not fit each other.
+    """
+
+    def __init__(self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str) -> None:
+        self.spec, self.image = vision_parts(spec)
+        check_tensors(tensors, vision_tensors(self.spec))
+        self._dtype = compute_type(compute_dtype)
+        with torch.inference_mode():
+            tensors = cast(tensors, self._dtype)
+            self._tower = bind_vision_tower(tensors, self.spec)
+            projected = self.spec.projection_dim is not None
+            self._projection = bind_linear(tensors, "vision.projection") if projected else None
+
+    def __call__(
+        self, pixels: torch.Tensor, *, normalized: bool, taps: Taps | None = None
+    ) -> Encoded:
+        """Run (B, C, S, S) pixels.
+
+        ``taps``, if given, gains ``embeddings``, ``pre_norm``, those of the core, ``pooled`` and
+        ``embedding``.
+        """
+        with torch.inference_mode():
+            hidden = self._tower(pixels.to(self._dtype), taps)  # (B, P + 1, D)
+            pooled = tap(taps, "pooled", self._tower.pool(hidden))
+            embedding = (self._projection(pooled) if self._projection else pooled).float()
+            embedding = normalize(embedding) if normalized else embedding
+            tap(taps, "embedding", embedding)
+            mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
+            return Encoded(hidden.float(), mask, pooled.float(), embedding)
+
+
+def vision_parts(spec: ModelSpec) -> tuple[VisionSpec, ImageSpec]:
+    """What a spec says of images.
+
+    Raises:
+        InputError: the model has no vision tower.
+    """
+    if spec.vision is None or spec.image is None:
+        raise InputError(
+            "the model has no vision tower, so it embeds texts only; open it as an ArrowEngine"
+        )
+    return spec.vision, spec.image

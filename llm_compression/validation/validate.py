@@ -1,0 +1,160 @@
+"""validate: a model against its reference, tap by tap, both towers where it has both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_compression.conversion.hub import resolve
+from llm_compression.conversion.sentence_transformers import read_modules
+from llm_compression.errors import ParityError
+from llm_compression.metrics.similarity import unit_rows
+from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.spec.names import TOWERS
+from llm_compression.spec.tensors import LOGIT_SCALE
+from llm_compression.validation.compare import TapComparison, compare_tap
+from llm_compression.validation.reference import load_model
+from llm_compression.validation.report import ValidationReport
+from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images
+from llm_compression.validation.text_reference import TextReference, run_texts
+from llm_compression.validation.tolerance import Tolerance, logits_tolerance, tolerance_of
+from llm_compression.validation.vision_reference import run_images
+from llm_compression.weights.loader import WeightLoader
+
+Taps = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is compared with what."""
+
+    loader: WeightLoader
+    model: Any
+    checkpoint: Path
+    compute_dtype: str
+    bounds: Tolerance
+
+
+def validate(
+    model: str | Path,
+    reference: str | Path,
+    *,
+    texts: Sequence[str] = SAMPLE_TEXTS,
+    images: Sequence[object] | None = None,
+    tower: str | None = None,
+    compute_dtype: str = "float32",
+    tolerance: Tolerance | None = None,
+) -> ValidationReport:
+    """Compare every tap of a weight table with transformers on the checkpoint it came from.
+
+    ``texts`` and ``images`` (by default a varied sample of each) go through the towers that the
+    model has, or through ``tower`` alone, ``text`` or ``vision``.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        ParityError: the reference cannot be loaded or is another architecture, or the model has
+            not the tower.
+    """
+    folder = resolve(reference).folder
+    checkpoint = folder / read_modules(folder).transformer
+    if not texts or (images is not None and not images):
+        raise ParityError("validation needs at least one text and one image")
+    loader = WeightLoader(model)
+    spec = loader.spec
+    towers = [name for name in TOWERS if getattr(spec, name) and tower in (None, name)]
+    if not towers:
+        raise ParityError(f"{model} has no {tower} tower")
+    bounds = tolerance or tolerance_of(spec.family, compute_dtype)
+    run = _Run(loader, load_model(checkpoint, spec), checkpoint, compute_dtype, bounds)
+    sides: dict[str, tuple[Taps, Taps]] = {}
+    tokens, agree = 0, True
+    if "text" in towers:
+        sides["text"], tokens, agree = _texts(run, texts)
+    if "vision" in towers:
+        images = sample_images() if images is None else images
+        sides["vision"] = _images(run, images)
+    taps = [t for name, side in sides.items() for t in _compare(run, name, side, len(towers) > 1)]
+    answers = True
+    if len(sides) == 2 and agree:
+        logits, answers = _logits(run, sides)
+        taps.append(logits)
+    return ValidationReport(
+        model=str(model),
+        fingerprint=loader.fingerprint,
+        reference=str(reference),
+        compute_dtype=compute_dtype,
+        texts=len(texts) if "text" in towers else 0,
+        tokens=tokens,
+        images=len(images or ()) if "vision" in towers else 0,
+        same_tokens=agree,
+        same_answers=answers,
+        tolerance=bounds,
+        taps=tuple(taps),
+    )
+
+
+def _texts(run: _Run, texts: Sequence[str]) -> tuple[tuple[Taps, Taps], int, bool]:
+    """Our taps and the reference's, one row for each real token; tokens; whether ids agree."""
+    ours = TextEncoder(run.loader, compute_dtype=run.compute_dtype, truncation="ok")
+    tensors = run.loader.table.manifest.tensors
+    expected = run_texts(run.model, run.checkpoint, ours.spec, tensors, texts)
+    tokens = int(expected.mask.sum())
+    if ours.token_ids(texts) != _ids(expected):
+        return ({}, {}), tokens, False  # other tokens have other states: nothing to compare
+    real = expected.mask
+    mine = {name: _rows(tap, real) for name, tap in ours.taps(texts).items()}
+    return (mine, {n: _rows(tap, real) for n, tap in expected.taps.items()}), tokens, True
+
+
+def _images(run: _Run, images: Sequence[object]) -> tuple[Taps, Taps]:
+    """Our taps and the reference's, one row for each picture, patch or token."""
+    ours = VisionEncoder(run.loader, compute_dtype=run.compute_dtype)
+    tensors = run.loader.table.manifest.tensors
+    expected = run_images(run.model, run.checkpoint, ours.spec, tensors, images)
+    mine = ours.taps(list(images))
+    return _flat(mine), _flat(expected)
+
+
+def _flat(taps: Taps) -> Taps:
+    """Whatever the axes, one row for each vector of the last one."""
+    return {name: tap.reshape(-1, tap.shape[-1]) for name, tap in taps.items()}
+
+
+def _ids(expected: TextReference) -> list[list[int]]:
+    return [row[real].tolist() for row, real in zip(expected.ids, expected.mask, strict=True)]
+
+
+def _rows(tap: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(B, T, D) -> one row for each real token; (B, E) stays."""
+    return tap[real] if tap.ndim == 3 and tap.shape[:2] == real.shape else tap
+
+
+def _compare(
+    run: _Run,
+    tower: str,
+    side: tuple[Taps, Taps],
+    named: bool,  # noqa: FBT001
+) -> list[TapComparison]:
+    ours, expected = side
+    if set(ours) != set(expected):
+        raise ParityError(f"taps differ: {sorted(set(ours) ^ set(expected))}")
+    return [
+        compare_tap(f"{tower}.{name}" if named else name, tap, expected[name], run.bounds)
+        for name, tap in ours.items()
+    ]
+
+
+def _logits(run: _Run, sides: Mapping[str, tuple[Taps, Taps]]) -> tuple[TapComparison, bool]:
+    """Images against texts as CLIP scores them, and whether each image finds the same text."""
+    ours, expected = (
+        unit_rows(sides["vision"][i]["embedding"]) @ unit_rows(sides["text"][i]["embedding"]).T
+        for i in (0, 1)
+    )
+    scale = run.loader.get_tensor(LOGIT_SCALE).exp().numpy()
+    reference = run.model.logit_scale.exp().detach().numpy()
+    bounds = logits_tolerance(run.compute_dtype)
+    compared = compare_tap("logits", ours * scale, expected * reference, bounds)
+    return compared, bool((ours.argmax(1) == expected.argmax(1)).all())
