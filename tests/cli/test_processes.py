@@ -163,6 +163,7 @@ def test_ctrl_c(environment: dict[str, str], tiny_table: Path, tmp_path: Path):
     command = [*INTERRUPTIBLE, *MODULE, "embed", str(tiny_table), "--file", str(pipe)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         writing = open_for_reader(pipe)
+        time.sleep(0.5)  # a signal between its opening and its reading would wait for the read
         process.send_signal(signal.SIGINT)
         try:
             _, err = process.communicate(timeout=60)
