@@ -31,7 +31,7 @@ def test_one_difference(name: str):
     here = getattr(IDENTITY, name)
     assert str(caught.value) == (
         f"the vectors in v.parquet were made differently: {name} is {OTHER[name]!r} there, "
-        f"{here!r} here; embed the texts again"
+        f"{here!r} here; embed again"
     )
 
 
