@@ -16,6 +16,7 @@ from llm_compression.cli.engines import (
     vector_table,
 )
 from llm_compression.cli.images import image_files
+from llm_compression.cli.outputs import keep_inputs
 from llm_compression.cli.texts import gather, one_line
 from llm_compression.errors import InputError
 from llm_compression.spec.names import PRECISIONS, SCALED_PRECISIONS
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_engine_arguments(parser)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: lines of stdin")
-    parser.add_argument("--file", help="UTF-8 file with one text a line; - is stdin")
+    parser.add_argument(
+        "--file", help="UTF-8 file with one text a line, blank lines left out; - is stdin"
+    )
     add_image_arguments(parser)
     parser.add_argument("--output", "-o", help="file to write; default, or -: the screen")
     parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
@@ -48,6 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed and write."""
     kind = _format(arguments)
     _check_ranges(arguments)
+    read = (arguments.model, arguments.file, arguments.ranges, *(arguments.images or ()))
+    keep_inputs(arguments.output, *read)
+    keep_inputs(arguments.save_ranges, *read)
     table = _embed_images(arguments) if arguments.images else _embed(arguments)
     if _to_screen(arguments):
         _print(table, kind, sys.stdout)

@@ -29,6 +29,9 @@ Exit status is 0 on success, 1 on a failure and 2 on bad usage.
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 for a failure, 2 for bad usage."""
+    for name in ("stdout", "stderr"):  # closed by the shell's >&-
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  stays open
     if isinstance(sys.stdout, io.TextIOWrapper):  # a text may hold letters that a terminal lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

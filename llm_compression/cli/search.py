@@ -18,6 +18,7 @@ from llm_compression.cli.engines import (
     vector_table,
 )
 from llm_compression.cli.images import image_files
+from llm_compression.cli.outputs import keep_inputs
 from llm_compression.cli.texts import gather, one_line
 from llm_compression.errors import InputError
 
@@ -50,8 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--top-k is {arguments.top_k}; it must be at least 1")
     if arguments.images and arguments.corpus:
         raise InputError("give --in or --images, not both")
+    if arguments.corpus and Path(arguments.corpus).suffix in (".jsonl", ".ndjson"):
+        raise InputError(
+            f"{arguments.corpus} holds JSON lines; search takes texts, or a .parquet of `embed`"
+        )
     if arguments.sheet:
         check_sheet(Path(arguments.sheet))
+        keep_inputs(arguments.sheet, arguments.model, *(arguments.images or ()))
     import numpy as np
 
     engine = open_engine(arguments)

@@ -18,7 +18,7 @@ def gather(arguments: list[str], file: str | None) -> list[str]:
         return arguments
     if file and file != "-":
         return read_lines(Path(file))
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise InputError("no texts; give some, or --file FILE, or pipe lines into the command")
     return _lines(sys.stdin.buffer.read(), "standard input")
 
@@ -46,6 +46,6 @@ def _lines(content: bytes, where: str) -> list[str]:
 
 
 def one_line(text: str, width: int | None = None) -> str:
-    """``text`` for a table: line breaks and runs of space as one space, cut to ``width``."""
-    line = " ".join(text.split())
+    """``text`` for a table: runs of space as one, controls as dots, cut to ``width``."""
+    line = "".join(c if c.isprintable() else "." for c in " ".join(text.split()))
     return line if width is None or len(line) <= width else f"{line[: width - 3]}..."

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from llm_compression.cli.images import image_files
+    from llm_compression.cli.outputs import keep_inputs
     from llm_compression.cli.texts import read_lines
     from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images
     from llm_compression.validation.tolerance import tolerance_of
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from llm_compression.weights.reader import WeightTable
 
     model = arguments.model or arguments.named
+    keep_inputs(arguments.json, model, arguments.texts, *(arguments.images or ()))
     family = WeightTable(model).manifest.spec.family
     bounds = tolerance_of(family, arguments.compute_dtype)
     given = {"absolute": arguments.absolute, "cosine": arguments.cosine}

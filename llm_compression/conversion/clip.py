@@ -92,11 +92,15 @@ def tower_config(config: Config, tower: str) -> Config:
     defaults = TEXT_DEFAULTS if tower == "text" else VISION_DEFAULTS
     if config.values["model_type"] != "clip":
         return Config(config.values, config.where, defaults=defaults)
-    whole = Config(config.values, config.where, defaults={f"{tower}_config": {}})
-    part = whole.part(f"{tower}_config", defaults)
-    # the first releases wrote a second part, which wins: configuration_clip.py, CLIPConfig
-    older = config.values.get(f"{tower}_config_dict") or {}
-    return Config({**part.values, **older}, part.where, defaults=defaults)
+    key = f"{tower}_config"
+    stated = {name: value for name, value in config.values.items() if value is not None}
+    part = Config(stated, config.where, defaults={key: {}}).part(key, defaults)
+    # the first releases wrote a second part, which wins with its defaults: configuration_clip.py,
+    # CLIPConfig.__post_init__
+    older = stated.get(f"{key}_dict")
+    if older is None:
+        return part
+    return Config({**part.values, **defaults, **older}, part.where, defaults=defaults)
 
 
 def text_spec(config: Config, projection_dim: int | None) -> TextSpec:

@@ -23,7 +23,7 @@ from llm_compression.files.paths import user_path
 from llm_compression.spec.names import FLOAT_DTYPES
 from llm_compression.version import __version__
 from llm_compression.weights.reader import WeightTable, raw_values
-from llm_compression.weights.schema import Manifest, Provenance
+from llm_compression.weights.schema import MODEL_FILE, Manifest, Provenance
 from llm_compression.weights.writer import WeightWriter
 
 Progress = Callable[[str, int, int], None]  # step, done, total
@@ -52,8 +52,6 @@ def convert(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
-    origin: Source | None = None,
-    wait: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert a checkpoint (a folder or hub id) into the weight table ``output``.
@@ -61,8 +59,7 @@ def convert(
     ``dtype`` None keeps the source's dtypes and bits; ``float32``, ``float16`` or ``bfloat16``
     casts floating tensors, and the table records what they were. ``output`` may be a folder that
     exists; the table is then ``model.parquet`` inside it. It appears under its name only after
-    every tensor was read back and compared bit for bit. ``origin`` is a source that was resolved
-    already; with ``wait`` a second conversion to the same path waits instead of failing.
+    every tensor was read back and compared bit for bit.
 
     Raises:
         ConversionError: a kind that names the file, the place and the remedy.
@@ -72,7 +69,7 @@ def convert(
     if dtype is not None and dtype not in FLOAT_DTYPES:
         raise ConversionError(f"dtype {dtype!r} is not one of {', '.join(FLOAT_DTYPES)}")
     target = _target(user_path(output))
-    origin = origin or resolve(
+    origin = resolve(
         source,
         revision=revision,
         cache_dir=cache_dir,
@@ -82,14 +79,31 @@ def convert(
     blueprint = read_blueprint(origin.folder)
     _keep_source(target, origin, blueprint)
     provenance = _provenance(origin, blueprint)
-    with output_errors(target), atomic_write(target, wait=wait) as draft:
+    with output_errors(target), atomic_write(target) as draft:
         manifest = _write(draft.path, blueprint, provenance, dtype, progress)
         _verify(draft.path, blueprint, dtype, progress)
     return _report(target, blueprint, manifest)
 
 
+def convert_once(origin: Source, target: Path, progress: Progress | None = None) -> None:
+    """Convert as `convert` does, unless another process does it at this moment: then wait.
+
+    Raises:
+        ConversionError, OutputError: as `convert`.
+    """
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target, wait=True) as draft:
+            if target.is_file():
+                draft.keep = False
+                return
+            blueprint = read_blueprint(origin.folder)
+            _write(draft.path, blueprint, _provenance(origin, blueprint), None, progress)
+            _verify(draft.path, blueprint, None, progress)
+
+
 def _target(output: Path) -> Path:
-    target = output / "model.parquet" if output.is_dir() else output
+    target = output / MODEL_FILE if output.is_dir() else output
     if not target.parent.is_dir():
         raise ConversionError(f"no folder {target.parent} to write {target.name} into; create it")
     return target

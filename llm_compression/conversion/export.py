@@ -1,14 +1,12 @@
 """export: a weight table back to the Hugging Face folder that it came from."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from llm_compression.errors import ConversionError, OutputError
-from llm_compression.files.atomic import output_errors
+from llm_compression.files.atomic import atomic_folder, output_errors
 from llm_compression.files.paths import user_path
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.schema import FileRole
@@ -23,6 +21,7 @@ def export(model: str | Path, folder: str | Path) -> Path:
     Raises:
         ConversionError: the folder exists and is not empty, or two files want one name.
         OutputError: the folder cannot be written.
+        TargetBusyError: another process is exporting to it.
         WeightTableError: the model cannot be read.
     """
     target = user_path(folder)
@@ -31,15 +30,11 @@ def export(model: str | Path, folder: str | Path) -> Path:
     loader = WeightLoader(model)
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            _write(loader, draft)
-            draft.chmod(0o755)
-            draft.replace(target)
+            with atomic_folder(target) as draft:
+                _write(loader, draft)
         except SafetensorError as error:  # how it reports a full disk
             raise OutputError(f"cannot write {target}: {error}; free space there") from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

@@ -43,6 +43,7 @@ def read_blueprint(folder: Path) -> Blueprint:
             "model with peft's merge_and_unload first"
         )
     checkpoint = Checkpoint(folder / modules.transformer)
+    _refuse_strangers(checkpoint)
     model_type = checkpoint.config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnknownArchitectureError(
@@ -55,6 +56,21 @@ def read_blueprint(folder: Path) -> Blueprint:
         raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from error
 
 
+def _refuse_strangers(checkpoint: Checkpoint) -> None:
+    """Refuse what transformers would run with code or kernels of its own."""
+    own_code = checkpoint.config.get("auto_map")
+    if isinstance(own_code, dict) and any(name != "AutoConfig" for name in own_code):
+        raise UnknownArchitectureError(
+            f"{checkpoint.folder}: config.json's auto_map names the model's own code, "
+            f"{sorted(own_code)}, which is never run here"
+        )
+    if checkpoint.config.get("quantization_config"):
+        raise UnknownArchitectureError(
+            f"{checkpoint.folder} is quantised (quantization_config); convert the original "
+            "checkpoint"
+        )
+
+
 def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
     if modules.pooling is None:
         raise UnknownArchitectureError(f"{folder / st.MODULES} names a CLIPModel, which it is not")
@@ -62,10 +78,8 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     config = bert.read_config(checkpoint.config, str(inner))
     text = bert.text_spec(config, infos)
     length_file, length, lowercase = st.length_and_case(inner)
-    content, tokenizer = _tokenizer(
-        inner, text, config.values["model_type"], config.count("pad_token_id"), lowercase=lowercase
-    )
     longest = tok.max_length(inner, length, text.max_tokens)
+    content, tokenizer = _tokenizer(inner, config, text, longest, lowercase=lowercase)
     spec = ModelSpec(
         family=Family.BERT,
         text=text,
@@ -98,10 +112,8 @@ def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
         part = clip.tower_config(config, "text")
         text = clip.text_spec(part, clip.projection_dim(config, infos, clip.TEXT_PROJECTION))
         pooling, eos = clip.pooling(part)
-        content, tokenizer = _tokenizer(
-            inner, text, model_type, part.count("pad_token_id"), lowercase=False, eos=eos
-        )
         longest = tok.max_length(inner, None, text.max_tokens)
+        content, tokenizer = _tokenizer(inner, part, text, longest, lowercase=False, eos=eos)
         embedding = st.embedding_spec(folder, pooling, longest, normalize=False)
         name = str(modules.transformer / tok.TOKENIZER)
         files.append(Attachment(name, content, FileRole.TOKENIZER))
@@ -125,21 +137,24 @@ def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
 
 def _tokenizer(
     inner: Path,
+    config: Config,
     text: TextSpec,
-    model_type: str,
-    pad_token_id: int,
+    longest: int,
     *,
     lowercase: bool,
     eos: int | None = None,
 ) -> tuple[bytes, TokenizerSpec]:
+    model_type = config.values.get("model_type", "clip_text_model")  # a part may not say
     content = tok.tokenizer_json(inner, model_type)
-    tokenizer = tok.check_tokenizer(content, text.vocab_size, inner)
+    tokenizer = tok.check_tokenizer(content, text.vocab_size, inner, model_type)
+    tok.check_room(tokenizer, longest, inner)
     if eos is not None and eos not in tokenizer.encode("").ids:
         raise CheckpointError(
             f"{inner / tok.TOKENIZER} does not end a text with token {eos}, the eos_token_id of "
             "config.json; take tokenizer and weights from one checkpoint"
         )
-    spec = tok.tokenizer_spec(inner, tokenizer, pad_token_id, lowercase=lowercase, eos=eos)
+    pad = config.count("pad_token_id")
+    spec = tok.tokenizer_spec(inner, tokenizer, pad, lowercase=lowercase, eos=eos)
     return content, spec
 
 

@@ -41,6 +41,10 @@ def resolve(
     path = user_path(id_or_path)
     if path.is_dir():
         return Source(path, path.resolve().name, None)
+    if path.suffix == ".parquet" and path.is_file():
+        raise CheckpointNotFoundError(
+            f"{path} is a Parquet file, not a checkpoint; a weight table needs no conversion"
+        )
     if path.exists() or not is_hub_id(id_or_path):
         raise CheckpointNotFoundError(
             f"no checkpoint folder at {id_or_path}; give a folder with config.json and weights, "

@@ -51,12 +51,12 @@ def read_preprocessing(folder: Path, image_size: int) -> tuple[ImageSpec, bool]:
 
 
 def _stated(folder: Path) -> tuple[dict[str, Any], Path] | None:
-    if (folder / PREPROCESSOR).is_file():
-        return read_json_object(folder / PREPROCESSOR), folder / PREPROCESSOR
     if (folder / PROCESSOR).is_file():
         part = read_json_object(folder / PROCESSOR).get("image_processor")
         if isinstance(part, dict):
             return part, folder / PROCESSOR
+    if (folder / PREPROCESSOR).is_file():
+        return read_json_object(folder / PREPROCESSOR), folder / PREPROCESSOR
     return None
 
 
@@ -68,7 +68,7 @@ def _image_spec(values: Mapping[str, Any], path: Path) -> ImageSpec:
         return ImageSpec(
             shortest_edge=shortest,
             size=size,
-            resample=Resample(_RESAMPLE[values["resample"]]),
+            resample=Resample(dict(enumerate(_RESAMPLE))[values["resample"]]),
             crop=_crop(values["crop_size"]) if values["do_center_crop"] else None,
             scale=float(values["rescale_factor"]) if values["do_rescale"] else 1.0,
             mean=tuple(map(float, values["image_mean"] if normalize else [0] * channels)),

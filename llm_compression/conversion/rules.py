@@ -25,7 +25,7 @@ Rule = Rename | Drop
 
 def match(rule: Rule, name: str) -> re.Match[str] | None:
     """The match of a checkpoint's tensor ``name`` with the rule's source pattern."""
-    pattern = re.escape(rule.source).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\*", ".*")
+    pattern = re.escape(rule.source).replace(r"\{i\}", r"(?P<i>0|[1-9]\d*)").replace(r"\*", ".*")
     return re.fullmatch(pattern, name)
 
 

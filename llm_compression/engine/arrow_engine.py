@@ -90,7 +90,7 @@ class ArrowEngine(TextEncoder):
             truncation=truncation,
         )
         embeddings = cut(embeddings, width, renormalize=unit)
-        given = in_precision(embeddings, precision, ranges, self.fingerprint)
+        given = in_precision(embeddings, precision, ranges, self.fingerprint, normalized=unit)
         return given[0] if isinstance(inputs, str) else given
 
     def encode_query(
@@ -121,7 +121,10 @@ class ArrowEngine(TextEncoder):
 
     def calibrate(self, inputs: Sequence[str], **options: Unpack[EncodeOptions]) -> EmbeddingRanges:
         """Ranges for ``int8`` and ``uint8`` from two texts or more."""
-        return EmbeddingRanges.of(self.encode(as_texts(inputs), **options), self.fingerprint)
+        stated = options.get("normalize_embeddings")
+        unit = self.embedding_spec.normalize if stated is None else stated
+        found = self.encode(as_texts(inputs), **options)
+        return EmbeddingRanges.of(found, self.fingerprint, normalized=unit)
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, d) and (m, d) embeddings -> (n, m) scores by the model's own similarity.

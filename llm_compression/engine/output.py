@@ -19,7 +19,12 @@ def cut(embeddings: np.ndarray, width: int, *, renormalize: bool) -> np.ndarray:
 
 
 def in_precision(
-    embeddings: np.ndarray, precision: str, ranges: EmbeddingRanges | None, fingerprint: str
+    embeddings: np.ndarray,
+    precision: str,
+    ranges: EmbeddingRanges | None,
+    fingerprint: str,
+    *,
+    normalized: bool,
 ) -> np.ndarray:
     """Embeddings as `quantize` gives them, by ``ranges`` or else by those of their own.
 
@@ -27,12 +32,12 @@ def in_precision(
         InputError: the ranges are another model's, or one embedding alone spans none.
     """
     if precision in SCALED_PRECISIONS and len(embeddings):
-        ranges = own_ranges(embeddings, ranges, fingerprint)
+        ranges = own_ranges(embeddings, ranges, fingerprint, normalized=normalized)
     return quantize(embeddings, precision, ranges)
 
 
 def own_ranges(
-    embeddings: np.ndarray, ranges: EmbeddingRanges | None, fingerprint: str
+    embeddings: np.ndarray, ranges: EmbeddingRanges | None, fingerprint: str, *, normalized: bool
 ) -> EmbeddingRanges:
     """``ranges`` if they are this model's, else those of the embeddings themselves.
 
@@ -45,10 +50,16 @@ def own_ranges(
             "EmbeddingRanges(low, high, engine.fingerprint)"
         )
     if ranges is None:
-        return EmbeddingRanges.of(embeddings, fingerprint)
+        return EmbeddingRanges.of(embeddings, fingerprint, normalized=normalized)
     if ranges.model != fingerprint:
         raise InputError(
             f"the ranges are of model {ranges.model[:12]}, this is {fingerprint[:12]}; "
             "calibrate again with this model"
+        )
+    if ranges.normalized is not normalized:
+        kinds = {True: "of unit length", False: "as they come"}
+        raise InputError(
+            f"the ranges are of embeddings {kinds[ranges.normalized]}, these are "
+            f"{kinds[normalized]}; calibrate with the same normalize_embeddings"
         )
     return ranges

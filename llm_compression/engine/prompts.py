@@ -34,6 +34,8 @@ class Prompts:
         """
         if prompt is not None and not isinstance(prompt, str):
             raise InputError(f"prompt is {type(prompt).__name__}, not a string")
+        if prompt_name is not None and not isinstance(prompt_name, str):
+            raise InputError(f"prompt_name is {type(prompt_name).__name__}, not a string")
         name = self.default if prompt_name is None else prompt_name
         if prompt is not None or name is None:
             return prompt or ""

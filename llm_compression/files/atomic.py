@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
     """Yield a temporary sibling of ``target``; on a clean exit sync it and rename it.
 
     The sibling is locked while it is written, so a second writer of the same target is refused
-    (or waits, with ``wait=True``) and one that a killed writer left behind is taken over.
+    (or waits, with ``wait=True``) and one that a killed writer left behind is taken over. What is
+    no file, a pipe or a device say, is written to itself; a link stays one.
 
     Raises:
         TargetBusyError: another process holds the lock and ``wait`` is false.
@@ -55,6 +57,10 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        yield Draft(target)
+        return
     draft = Draft(target.with_name(f".{target.name}.tmp"))
     lock = _lock(draft.path, target, wait=wait)
     try:
@@ -73,19 +79,54 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
     _sync(target.parent)
 
 
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary sibling folder of ``target``; on a clean exit rename it.
+
+    What a killed writer left behind is taken over.
+
+    Raises:
+        TargetBusyError: another process is making the same folder.
+        OSError: it cannot be written, or the disk is full.
+    """
+    draft = target.with_name(f".{target.name}.tmp")
+    draft.mkdir(exist_ok=True)
+    lock = os.open(draft, os.O_RDONLY)
+    try:
+        _hold(lock, target, wait=False)
+        for left in draft.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield draft
+        draft.replace(target)
+    except TargetBusyError:
+        raise
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
 def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            _hold(descriptor, target, wait=wait)
+        except TargetBusyError:
             os.close(descriptor)
-            raise TargetBusyError(
-                f"{target} is being written by another process; wait for it or choose another path"
-            ) from None
+            raise
         if _is_same_file(descriptor, temporary):
             return descriptor
         os.close(descriptor)  # the holder renamed or removed it while we waited
+
+
+def _hold(descriptor: int, target: Path, *, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise TargetBusyError(
+            f"{target} is being written by another process; wait for it or choose another path"
+        ) from None
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -10,8 +10,12 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` resolved; the home of nobody is left as it is, and not found.
 
     Raises:
-        InputError: the path is empty, or holds a null byte, which no file name can.
+        InputError: the path is empty, not UTF-8, or holds a null byte, which no file name can.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the path {os.fspath(path)!r} is not UTF-8; rename it") from None
     if not os.fspath(path):
         raise InputError("the path is empty; name a file or a folder")
     if "\0" in os.fspath(path):

@@ -69,6 +69,8 @@ class VectorTable:
         try:
             table = pq.read_table(path)
             metadata = table.schema.metadata or {}
+            if _IDENTITY not in metadata:
+                raise ValueError("nothing in it says how they were made")
             identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), str(path))
             of_texts = identity.modality == "text"
             return cls(

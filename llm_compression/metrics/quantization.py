@@ -15,15 +15,19 @@ from llm_compression.spec.names import PRECISIONS
 class EmbeddingRanges:
     """Smallest and largest value of each dimension, (d,) each, seen on calibration texts.
 
-    ``model`` is the fingerprint of the model that gave the embeddings.
+    ``model`` is the fingerprint of the model that gave the embeddings, ``normalized`` whether
+    they were of unit length.
     """
 
     low: np.ndarray
     high: np.ndarray
     model: str
+    normalized: bool = True
 
     @classmethod
-    def of(cls, embeddings: np.ndarray, model: str) -> "EmbeddingRanges":
+    def of(
+        cls, embeddings: np.ndarray, model: str, *, normalized: bool = True
+    ) -> "EmbeddingRanges":
         """Ranges of calibration embeddings (n, d).
 
         Raises:
@@ -36,7 +40,7 @@ class EmbeddingRanges:
                 "ranges need at least two embeddings, better some hundreds; give more texts, or "
                 "ranges made before from texts like these"
             )
-        return cls(embeddings.min(axis=0), embeddings.max(axis=0), model)
+        return cls(embeddings.min(axis=0), embeddings.max(axis=0), model, normalized)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EmbeddingRanges) and self.to_json() == other.to_json()
@@ -46,9 +50,8 @@ class EmbeddingRanges:
 
     def to_json(self) -> str:
         """The ranges as JSON; float32 values survive exactly."""
-        return json.dumps(
-            {"model": self.model, "low": self.low.tolist(), "high": self.high.tolist()}
-        )
+        stated = {"model": self.model, "normalized": self.normalized}
+        return json.dumps({**stated, "low": self.low.tolist(), "high": self.high.tolist()})
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "EmbeddingRanges":
@@ -60,12 +63,12 @@ class EmbeddingRanges:
         try:
             content = json.loads(text)
             low, high = (np.array(content[key], np.float32) for key in ("low", "high"))
-            model = str(content["model"])
+            model, normalized = str(content["model"]), bool(content["normalized"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{where} does not hold embedding ranges: {error}") from error
         if low.ndim != 1 or low.shape != high.shape or not np.all(low <= high):
             raise InputError(f"{where} does not hold embedding ranges: low and high do not fit")
-        return cls(low, high, model)
+        return cls(low, high, model, normalized)
 
     def save(self, path: str | Path) -> None:
         """Write the ranges to a JSON file.

@@ -3,18 +3,24 @@
 import hashlib
 import json
 import shutil
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_compression.conversion.convert import Progress, convert
+from llm_compression.conversion.convert import Progress, convert_once
 from llm_compression.conversion.hub import is_hub_id, resolve
-from llm_compression.errors import CheckpointNotFoundError, InputError, WeightTableNotFoundError
+from llm_compression.errors import CheckpointNotFoundError, InputError
 from llm_compression.files.atomic import atomic_write, output_errors
 from llm_compression.files.paths import cache_folder, user_path
 from llm_compression.weights.reader import WeightTable
-from llm_compression.weights.schema import FORMAT_VERSION
+from llm_compression.weights.schema import FORMAT_VERSION, MODEL_FILE
 
-MODEL_FILE = "model.parquet"
+_STALE_SECONDS = 7 * 24 * 3600
+
+
+class StaleModelWarning(UserWarning):
+    """A weight table is older than the checkpoint that it lies in."""
 
 
 def locate(
@@ -40,6 +46,7 @@ def locate(
     if path.is_file():
         return path
     if (path / MODEL_FILE).is_file():
+        _warn_of_newer(path)
         return path / MODEL_FILE
     if not path.is_dir() and not is_hub_id(id_or_path):
         raise CheckpointNotFoundError(
@@ -55,10 +62,8 @@ def locate(
     )
     target = _converted(source.folder, source.revision, source.name)
     if not target.is_file():
-        with output_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        convert(source.folder, target, origin=source, wait=True, progress=progress)
-        if source.revision is None:  # an earlier state of a local folder is of no use any more
+        convert_once(source, target, progress)
+        if source.revision is None:
             _drop_stale(target)
     return target
 
@@ -75,34 +80,31 @@ def _state(folder: Path) -> str:
     return hashlib.sha256(json.dumps(sorted(_stats(folder))).encode()).hexdigest()[:16]
 
 
-def _stats(folder: Path) -> Iterator[tuple[str, int, int]]:
+def _stats(folder: Path) -> Iterator[tuple[str, int, int, int]]:
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file():  # archives often restore one time for all files, but never the ctime
             stat = path.stat()
-            yield str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns
+            name = str(path.relative_to(folder))
+            yield name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _drop_stale(target: Path) -> None:
+    """Remove what was made long ago of an earlier state; of a younger one an engine may live."""
     for other in target.parent.glob("*.parquet"):
-        if other != target:
+        if other != target and time.time() - other.stat().st_mtime > _STALE_SECONDS:
             other.unlink(missing_ok=True)
 
 
-def table_at(model_path: str | Path) -> Path:
-    """The weight table that ``model_path`` names: the file, or ``model.parquet`` in the folder.
-
-    Raises:
-        WeightTableNotFoundError: the folder is a checkpoint that was not converted.
-    """
-    path = user_path(model_path)
-    if not path.is_dir():
-        return path
-    if not (path / MODEL_FILE).exists() and (path / "config.json").exists():
-        raise WeightTableNotFoundError(
-            f"{path} is a checkpoint, not a weight table; `from_pretrained` opens it, and "
-            "`llm-compression convert` makes a weight table of it"
+def _warn_of_newer(folder: Path) -> None:
+    model = (folder / MODEL_FILE).stat().st_mtime
+    weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    if newer := [path.name for path in weights if path.stat().st_mtime > model]:
+        warnings.warn(
+            f"{folder / MODEL_FILE} is older than {newer[0]} beside it; convert again, or delete "
+            "it, if the weights have changed",
+            StaleModelWarning,
+            stacklevel=4,
         )
-    return path / MODEL_FILE
 
 
 def save(model: Path, fingerprint: str, target: Path) -> Path:

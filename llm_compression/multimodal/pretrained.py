@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
-from llm_compression.multimodal.open import MODEL_FILE, locate, save, table_at
+from llm_compression.multimodal.open import locate, save
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.schema import MODEL_FILE
 
 P = TypeVar("P", bound="Pretrained")
 ModelPath = str | Path | WeightLoader
@@ -33,11 +34,9 @@ class Pretrained:
         self._loader = (
             model_path
             if isinstance(model_path, WeightLoader)
-            else WeightLoader(
-                table_at(model_path), mapped=mapped, check_mapped=verify, verify=verify
-            )
+            else WeightLoader(model_path, mapped=mapped, verify=verify)
         )
-        self.path = self._loader.table.path
+        self.path = self._loader.table.path.absolute()
         self.fingerprint = self._loader.fingerprint
 
     @property
@@ -88,7 +87,7 @@ class Pretrained:
 
     def __reduce__(self) -> tuple[object, ...]:
         # the path, not the weights: each process maps the same pages
-        return _reopen, (type(self), self.path.resolve(), self.fingerprint, self._options)
+        return _reopen, (type(self), self.path, self.fingerprint, self._options)
 
 
 def _reopen(kind: type[P], path: Path, fingerprint: str, options: dict[str, Any]) -> P:

@@ -84,9 +84,11 @@ class TextTokenizer:
             InputError: a text is no string or holds a lone surrogate; the message says which.
         """
         texts = [_checked(text, i) for i, text in enumerate(texts)]
-        return [
-            self._cut(text, e) for text, e in zip(texts, _batch(self._whole, texts), strict=True)
-        ]
+        try:
+            encoded = _batch(self._whole, texts)
+        except Exception as error:  # the Rust side raises plain Exception
+            raise InputError(f"the model's tokenizer cannot take the inputs: {error}") from error
+        return [self._cut(text, e) for text, e in zip(texts, encoded, strict=True)]
 
     def _cut(self, text: str, encoding: Encoding) -> Tokens:
         ids = encoding.ids

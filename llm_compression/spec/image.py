@@ -1,5 +1,6 @@
 """ImageSpec: from a picture to the pixel values that a vision tower takes."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -43,6 +44,8 @@ class ImageSpec:
                 raise SpecError(f"image.{name} is {pair}; it must be a height and a width")
         if self.shortest_edge is not None and self.shortest_edge < 1:
             raise SpecError(f"image.shortest_edge is {self.shortest_edge}; it must be at least 1")
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))):
+            raise SpecError("image.scale, image.mean and image.std must be finite")
         if len(self.mean) != len(self.std) or 0 in self.std:
             raise SpecError(f"image.mean {self.mean} and image.std {self.std} do not fit")
 

@@ -81,7 +81,7 @@ def load_part(kind: Any, checkpoint: Path) -> Any:
 def _loaded(kind: Any, checkpoint: Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(checkpoint, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever its code and the checkpoint's files run into
         raise ParityError(f"transformers cannot load {checkpoint}: {error}") from error
 
 
@@ -123,6 +123,8 @@ def tapping(
     try:
         with torch.no_grad():
             yield found
+    except (RuntimeError, IndexError, AssertionError) as error:
+        raise ParityError(f"{type(model).__name__} cannot run the inputs: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -33,12 +33,11 @@ class WeightLoader:
     (see `ReadOnlyTensor`), and the mapping is private, so the file cannot change at all.
 
     Args:
-        path: the Parquet file.
+        path: the Parquet file, or a folder with ``model.parquet``.
         mapped: read from the memory-mapped copy.
-        check_mapped: compare the copy's values with their checksums first, which reads them all
-            once; without it opening checks all but the values.
-        verify: check the stored bytes of each tensor before decoding it; nothing is decoded
-            from a mapped copy, which was verified when it was made.
+        verify: check the stored bytes of each tensor before decoding it; of a mapped copy compare
+            all values with their checksums once, when it is opened. Without it opening still
+            checks every byte of the copy but the values.
         threads: decoding threads; by default one for each core this process may use.
 
     Raises:
@@ -50,13 +49,12 @@ class WeightLoader:
         path: str | os.PathLike[str],
         *,
         mapped: bool = False,
-        check_mapped: bool = False,
         verify: bool = True,
         threads: int | None = None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
         self._threads = threads or _cores()
-        self._mapped = self._map(check_values=check_mapped) if mapped else None
+        self._mapped = self._map(check_values=verify) if mapped else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -123,7 +121,8 @@ class WeightLoader:
         except OSError as error:
             warnings.warn(
                 f"cannot write the mapped copy {path} ({error.strerror or error}); decoding the "
-                "Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder with space.",
+                "Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder that can be written "
+                "to, or pass mapped=False.",
                 MappedCopyWarning,
                 stacklevel=3,
             )

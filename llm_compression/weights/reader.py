@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +16,6 @@ from llm_compression.errors import (
     CorruptWeightTableError,
     NotAWeightTableError,
     TensorNotFoundError,
-    WeightTableError,
-    WeightTableNotFoundError,
 )
 from llm_compression.files.paths import user_path
 from llm_compression.weights import seal
@@ -33,9 +30,8 @@ from llm_compression.weights.schema import (
     TensorEntry,
     table_schema,
 )
+from llm_compression.weights.table_file import MAGIC, map_table, split_footer, table_path
 
-MAGIC = b"PAR1"
-_TAIL = 8  # footer length and magic
 _TASK_BYTES = 8 << 20  # row groups are decoded together up to this many bytes
 
 
@@ -52,9 +48,9 @@ class WeightTable:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
-        self.path = user_path(path)
+        self.path = table_path(user_path(path))
         self.verify = verify
-        self._map = _map(self.path)
+        self._map = map_table(self.path)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._buffer = pa.py_buffer(self._bytes)
         self._metadata, self._footer_start = self._open_footer()
@@ -196,7 +192,7 @@ class WeightTable:
 
     def _open_footer(self) -> tuple[pq.FileMetaData, int]:
         size = len(self._bytes)
-        start, footer = self._footer()
+        start, footer = split_footer(self._bytes, self.path)
         if not seal.intact(footer):
             if seal.places(footer):
                 raise self._corrupt(f"the footer (bytes {start} to {size})")
@@ -208,22 +204,6 @@ class WeightTable:
             return pq.read_metadata(pa.BufferReader(self._buffer)), start
         except (OSError, pa.ArrowException) as error:
             raise self._corrupt(f"the footer (bytes {start} to {size})") from error
-
-    def _footer(self) -> tuple[int, bytes]:
-        size = len(self._bytes)
-        head, tail = bytes(self._bytes[:4]), bytes(self._bytes[-_TAIL:])
-        if size < len(MAGIC) + _TAIL or (head != MAGIC and tail[4:] != MAGIC):
-            raise NotAWeightTableError(
-                f"{self.path} is not a Parquet file; convert a checkpoint with "
-                "`llm-compression convert CHECKPOINT OUTPUT`"
-            )
-        start = size - _TAIL - int.from_bytes(tail[:4], "little")
-        if head != MAGIC or tail[4:] != MAGIC or start < len(MAGIC):
-            raise CorruptWeightTableError(
-                f"{self.path} is truncated or damaged at its {'start' if head != MAGIC else 'end'}"
-                f" ({size} bytes); copy it again or convert the model again"
-            )
-        return start, bytes(self._bytes[start:])
 
     def _let_go(self, entry: TensorEntry) -> None:
         """Unmap the pages of a tensor; they come back from the file when touched again."""
@@ -251,21 +231,6 @@ class WeightTable:
         return CorruptWeightTableError(
             f"{self.path}: damage in {what}; copy the file again or convert the model again"
         )
-
-
-def _map(path: Path) -> mmap.mmap | bytes:
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-    except FileNotFoundError:
-        raise WeightTableNotFoundError(
-            f"no weight table at {path}; make one with `llm-compression convert CHECKPOINT {path}`"
-        ) from None
-    except OSError as error:
-        raise WeightTableError(
-            f"cannot read {path}: {error.strerror or error}; give the .parquet file itself"
-        ) from error
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -12,6 +12,7 @@ from llm_compression.errors import SpecError
 from llm_compression.spec.model import ModelSpec
 
 FORMAT_VERSION = 1
+MODEL_FILE = "model.parquet"  # what a weight table in a folder is called
 PREFIX = "llm_compression."
 NAME_COLUMN = "tensor"
 FILE_COLUMN = "file"

@@ -268,3 +268,27 @@ def test_numbers_survive_json_exactly(cli: Cli, tiny_table: Path):
     again = vectors(cli("embed", tiny_table, *TEXTS, "--format", "jsonl").out)
     assert math.isclose(float(np.linalg.norm(again[0])), 1, abs_tol=1e-6)
     np.testing.assert_array_equal(again, expected(tiny_table))
+
+
+@pytest.mark.parametrize("option", ["--output", "--save-ranges"])
+def test_the_model_is_not_written_over(option: str, cli: Cli, tiny_table: Path, tmp_path: Path):
+    model = tmp_path / "model.parquet"
+    model.write_bytes(tiny_table.read_bytes())
+    link = tmp_path / "link.parquet"
+    link.symlink_to(model)
+    precision = ["--precision", "int8"] if option == "--save-ranges" else []
+    message = cli("embed", model, "the cat", "a dog", option, link, *precision).error(2)
+    assert message == f"{link} is read by this command; write to another file"
+    assert model.read_bytes() == tiny_table.read_bytes()
+
+
+def test_the_texts_are_not_written_over(cli: Cli, tiny_table: Path, tmp_path: Path):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("the cat\n")
+    message = cli("embed", tiny_table, "--file", texts, "-o", texts).error(2)
+    assert "is read by this command" in message
+    assert texts.read_text() == "the cat\n"
+
+
+def test_controls_do_not_reach_the_terminal(cli: Cli, tiny_table: Path):
+    assert "\x1b" not in cli("embed", tiny_table, "the \x1b[31mcat").out

@@ -210,3 +210,25 @@ def test_help_of_a_script(name: str, run: Runner):
     done = run(sys.executable, SCRIPTS / name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")
+
+
+def test_streams_that_are_closed(environment: dict[str, str], tiny_table: Path):
+    command = " ".join([*MODULE, "embed", str(tiny_table)])
+    closed = subprocess.run(
+        f"{command} cat >&-", shell=True, env=environment, capture_output=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
+    closed = subprocess.run(
+        f"{command} <&-", shell=True, env=environment, capture_output=True, check=False
+    )
+    assert closed.returncode == 2
+    assert closed.stderr.startswith(b"llm-compression: error: no texts; ")
+
+
+def test_a_saved_folder_is_a_model_everywhere(run: Runner, tiny_table: Path, tmp_path: Path):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "model.parquet").write_bytes(tiny_table.read_bytes())
+    for command in (["inspect"], ["verify"], ["map"]):
+        done = run(*MODULE, *command, folder)
+        assert done.returncode == 0, done.stderr

@@ -227,3 +227,25 @@ def test_vectors_embedded_with_another_prompt(cli: Cli, prompted_table: Path, tm
         cli("search", prompted_table, "cat", "--in", vectors).out
         == cli("search", prompted_table, "cat", "--in", texts).out
     )
+
+
+def test_json_lines_are_no_texts(cli: Cli, tiny_table: Path, tmp_path: Path):
+    vectors = tmp_path / "vectors.jsonl"
+    cli("embed", tiny_table, "the cat", "-o", vectors)
+    message = cli("search", tiny_table, "cat", "--in", vectors).error(2)
+    assert message.startswith(f"{vectors} holds JSON lines")
+
+
+def test_a_model_is_no_corpus(cli: Cli, tiny_table: Path):
+    message = cli("search", tiny_table, "cat", "--in", tiny_table).error(2)
+    assert message.endswith("nothing in it says how they were made")
+
+
+def test_a_reference_that_does_not_load(
+    cli: Cli, tiny_table: Path, tiny_bert: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "bert"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": 9999}))
+    message = cli("validate", tiny_table, "--reference", folder).error(1)
+    assert message.startswith("transformers cannot load ")

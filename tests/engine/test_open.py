@@ -1,13 +1,15 @@
 """Opening and saving: files, folders, checkpoints, and what is converted once."""
 
+import os
 import pickle
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from llm_compression import ArrowEngine, WeightLoader
+from llm_compression import ArrowEngine, WeightLoader, convert
 from llm_compression.errors import (
     CheckpointNotFoundError,
     CorruptWeightTableError,
@@ -16,6 +18,7 @@ from llm_compression.errors import (
     OutputError,
     WeightTableNotFoundError,
 )
+from llm_compression.multimodal.open import StaleModelWarning
 from tests.conftest import CheckpointFactory
 
 
@@ -51,9 +54,11 @@ def test_a_changed_checkpoint_converts_again(
     before = ArrowEngine.from_pretrained(checkpoint)
     other = make_checkpoint(seed=5) / "model.safetensors"
     (checkpoint / "model.safetensors").write_bytes(other.read_bytes())
+    week = 7 * 24 * 3600
+    os.utime(before.path, (time.time() - week - 60,) * 2)
     after = ArrowEngine.from_pretrained(checkpoint)
     assert after.fingerprint != before.fingerprint
-    assert not before.path.exists(), "the stale conversion is dropped"
+    assert not before.path.exists(), "what was made long ago is dropped"
 
 
 @pytest.mark.usefixtures("offline")
@@ -217,3 +222,51 @@ def test_the_maximum_length_can_be_set(tiny_table: Path) -> None:
 
 def test_an_engine_shows_what_it_holds(tiny_table: Path) -> None:
     assert repr(ArrowEngine(tiny_table)) == f"ArrowEngine({str(tiny_table)!r}, 32 dimensions)"
+
+
+def test_a_relative_path_outlives_a_change_of_folder(
+    tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.parquet").write_bytes(tiny_table.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    engine = ArrowEngine("m.parquet")
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickle.dumps(engine)).fingerprint == engine.fingerprint
+    engine.save_pretrained(tmp_path / "saved")
+
+
+def test_weights_of_one_size_and_time_are_told_apart(make_checkpoint: CheckpointFactory) -> None:
+    """As an archive restores them that gives all files one time."""
+    checkpoint = make_checkpoint()
+    weights = checkpoint / "model.safetensors"
+    os.utime(weights, (0, 0))
+    before = ArrowEngine.from_pretrained(checkpoint)
+    weights.write_bytes((make_checkpoint(seed=5) / "model.safetensors").read_bytes())
+    os.utime(weights, (0, 0))
+    assert ArrowEngine.from_pretrained(checkpoint).fingerprint != before.fingerprint
+    assert before.save_pretrained(checkpoint.parent / "still-there").is_file()
+
+
+def test_weights_that_are_newer_than_the_table_beside_them(
+    make_checkpoint: CheckpointFactory,
+) -> None:
+    checkpoint = make_checkpoint()
+    table = convert(checkpoint, checkpoint).path
+    ArrowEngine.from_pretrained(checkpoint)
+    os.utime(table, (0, 0))
+    with pytest.warns(StaleModelWarning, match="older than model.safetensors beside it"):
+        ArrowEngine.from_pretrained(checkpoint)
+
+
+def test_ranges_of_other_lengths_are_refused(tiny_table: Path) -> None:
+    engine, texts = ArrowEngine(tiny_table), ["the cat", "a dog runs", "red"]
+    ranges = engine.calibrate(texts)
+    with pytest.raises(InputError, match="of unit length, these are as they come"):
+        engine.encode(texts, precision="int8", ranges=ranges, normalize_embeddings=False)
+    raw = engine.calibrate(texts, normalize_embeddings=False)
+    engine.encode(texts, precision="int8", ranges=raw, normalize_embeddings=False)
+
+
+def test_a_prompt_name_that_is_no_name(tiny_table: Path) -> None:
+    with pytest.raises(InputError, match="prompt_name is list"):
+        ArrowEngine(tiny_table).encode("a", prompt_name=["query"])  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_compression.errors import TargetBusyError
-from llm_compression.files.atomic import atomic_write
+from llm_compression.files.atomic import atomic_folder, atomic_write
 from tests.weights import work
 
 
@@ -163,3 +163,56 @@ def test_a_disk_that_fills_at_the_last_moment(target: Path, monkeypatch: pytest.
 def test_a_folder_that_is_not_there(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "nowhere" / "model.parquet", b"new")
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write(pipe, b"through")
+    reader.join(timeout=10)
+    assert read == [b"through"]
+    assert pipe.is_fifo()
+    assert listing_names(tmp_path) == ["pipe"]
+
+
+def test_a_link_stays_one(tmp_path: Path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    write(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert listing_names(tmp_path) == ["link", "real"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
+    target = tmp_path / "folder"
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as draft:
+        (draft / "half").write_text("written")
+        raise ZeroDivisionError
+    assert listing_names(tmp_path) == []
+    with atomic_folder(target) as draft:
+        (draft / "whole").write_text("written")
+        assert not target.exists()
+        with pytest.raises(TargetBusyError), atomic_folder(target):
+            pass
+    assert listing_names(tmp_path) == ["folder"]
+    assert (target / "whole").read_text() == "written"
+
+
+def test_the_folder_that_a_killed_writer_left_is_taken_over(tmp_path: Path):
+    left = tmp_path / ".folder.tmp"
+    (left / "below").mkdir(parents=True)
+    (left / "below" / "half").write_text("old")
+    (left / "half").write_text("old")
+    with atomic_folder(tmp_path / "folder") as draft:
+        (draft / "whole").write_text("written")
+    assert listing_names(tmp_path) == ["folder"]
+    assert listing_names(tmp_path / "folder") == ["whole"]
+
+
+def listing_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

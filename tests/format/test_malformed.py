@@ -54,7 +54,12 @@ def test_a_missing_file(path: Path):
 
 def test_a_folder(path: Path):
     path.mkdir()
+    refused(path, WeightTableNotFoundError, r"no weight table at .*model\.parquet")
+    (path / "model.parquet").mkdir()
     refused(path, WeightTableError, "cannot read .*directory")
+    (path / "model.parquet").rmdir()
+    (path / "config.json").write_text("{}")
+    refused(path, WeightTableNotFoundError, "is a checkpoint, not a weight table")
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"just text", bytes(100)])

@@ -16,6 +16,7 @@ OTHER: dict[str, Any] = {
     "dimension": 64,
     "normalized": False,
     "precision": "int8",
+    "modality": "image",
 }
 
 

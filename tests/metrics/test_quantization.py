@@ -76,3 +76,10 @@ def test_ranges_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> Non
     with pytest.raises(OutputError, match=r"cannot write .*absent"):
         RANGES.save(tmp_path / "absent" / "ranges.json")
     assert [path.name for path in tmp_path.iterdir()] == ["ranges.json"]
+
+
+def test_ranges_say_whether_the_embeddings_were_of_unit_length(tmp_path: Path) -> None:
+    raw = EmbeddingRanges.of(EMBEDDINGS[:200], "model", normalized=False)
+    assert raw != RANGES
+    raw.save(tmp_path / "ranges.json")
+    assert EmbeddingRanges.load(tmp_path / "ranges.json").normalized is False
