@@ -10,7 +10,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", nargs="?", help="weight table")
     parser.add_argument(
-        "--model", "--arrow-model", dest="named", metavar="MODEL", help="the model, as an option"
+        "--model",
+        "--arrow-model",
+        "--vision-model",
+        dest="named",
+        metavar="MODEL",
+        help="the model, as an option",
     )
     parser.add_argument(
         "--reference", "--hf-model", required=True, help="checkpoint folder or hub id"

@@ -1,6 +1,7 @@
 """``search`` and ``validate``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np

