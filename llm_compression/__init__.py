@@ -9,23 +9,35 @@ if TYPE_CHECKING:
     from llm_compression.conversion.convert import convert as convert
     from llm_compression.conversion.export import export as export
     from llm_compression.engine.arrow_engine import ArrowEngine as ArrowEngine
+    from llm_compression.engine.clip_engine import CLIPEngine as CLIPEngine
+    from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
+    from llm_compression.multimodal.text_encoder import TextEncoder as TextEncoder
+    from llm_compression.multimodal.vision_encoder import VisionEncoder as VisionEncoder
     from llm_compression.weights.loader import WeightLoader as WeightLoader
 
 # Public names load on first use (PEP 562): importing the package loads neither torch nor pyarrow.
 _PUBLIC = {
     "ArrowEngine": "llm_compression.engine.arrow_engine",
+    "CLIPEngine": "llm_compression.engine.clip_engine",
+    "ClassEmbeddings": "llm_compression.engine.zero_shot",
     "EmbeddingRanges": "llm_compression.metrics.quantization",
     "LLMCompressionError": "llm_compression.errors",
+    "TextEncoder": "llm_compression.multimodal.text_encoder",
+    "VisionEncoder": "llm_compression.multimodal.vision_encoder",
     "WeightLoader": "llm_compression.weights.loader",
     "convert": "llm_compression.conversion.convert",
     "export": "llm_compression.conversion.export",
 }
 __all__ = [
     "ArrowEngine",
+    "CLIPEngine",
+    "ClassEmbeddings",
     "EmbeddingRanges",
     "LLMCompressionError",
+    "TextEncoder",
+    "VisionEncoder",
     "WeightLoader",
     "__version__",
     "convert",
