@@ -4,12 +4,15 @@ import os
 import pickle
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from llm_compression import ArrowEngine, WeightLoader, convert
+from llm_compression.conversion import convert as convert_module
 from llm_compression.errors import (
     CheckpointNotFoundError,
     CorruptWeightTableError,
@@ -18,7 +21,7 @@ from llm_compression.errors import (
     OutputError,
     WeightTableNotFoundError,
 )
-from llm_compression.multimodal.open import StaleModelWarning
+from llm_compression.multimodal.open import StaleModelWarning, locate
 from tests.conftest import CheckpointFactory
 
 
@@ -270,3 +273,21 @@ def test_ranges_of_other_lengths_are_refused(tiny_table: Path) -> None:
 def test_a_prompt_name_that_is_no_name(tiny_table: Path) -> None:
     with pytest.raises(InputError, match="prompt_name is list"):
         ArrowEngine(tiny_table).encode("a", prompt_name=["query"])  # type: ignore[arg-type]
+
+
+def test_two_that_open_a_checkpoint_at_once_convert_it_once(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    right = convert_module._write
+
+    def slow(path: Path, *rest: Any) -> object:
+        written.append(path)
+        time.sleep(0.3)
+        return right(path, *rest)
+
+    monkeypatch.setattr(convert_module, "_write", slow)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(locate, [tiny_bert] * 3))
+    assert len(set(paths)) == 1
+    assert len(written) == 1
