@@ -70,8 +70,8 @@ def test_none_are_an_empty_array(encoder: VisionEncoder):
         assert encoder.encode(none).dtype == np.float32
 
 
-def test_as_transformers(encoder: VisionEncoder, clip: Path):
-    reference = load_reference(clip)
+def test_as_transformers(encoder: VisionEncoder, tiny_clip: Path):
+    reference = load_reference(tiny_clip)
     with torch.inference_mode():
         pixels = torch.from_numpy(encoder.processor(PICTURES))
         found = reference.vision_model(pixel_values=pixels)
@@ -172,18 +172,21 @@ def test_decoding_runs_only_so_far_ahead(encoder: VisionEncoder, watch: Watch):
 
 
 def test_from_a_checkpoint_a_table_or_a_folder(
-    clip: Path, clip_table: Path, singles: np.ndarray, tmp_path: Path
+    tiny_clip: Path, tiny_clip_table: Path, singles: np.ndarray, tmp_path: Path
 ):
-    shutil.copy(clip_table, tmp_path / "model.parquet")
-    for place in (clip, clip_table, str(clip_table), tmp_path):
+    shutil.copy(tiny_clip_table, tmp_path / "model.parquet")
+    for place in (tiny_clip, tiny_clip_table, str(tiny_clip_table), tmp_path):
         opened = VisionEncoder.from_pretrained(place)
         close(opened.encode(PICTURES), singles)
         assert opened.get_embedding_dimension() == E
     close(VisionEncoder(tmp_path).encode(PICTURES), singles)
-    close(VisionEncoder(clip_table, verify=False).encode(PICTURES), singles)
+    close(VisionEncoder(tiny_clip_table, verify=False).encode(PICTURES), singles)
     with pytest.raises(WeightTableNotFoundError, match="is a checkpoint, not a weight table"):
-        VisionEncoder(clip)
-    assert repr(VisionEncoder(clip_table)) == f"VisionEncoder({str(clip_table)!r}, 24 dimensions)"
+        VisionEncoder(tiny_clip)
+    assert (
+        repr(VisionEncoder(tiny_clip_table))
+        == f"VisionEncoder({str(tiny_clip_table)!r}, 24 dimensions)"
+    )
 
 
 @pytest.mark.parametrize("kind", ["CLIPVisionModel", "CLIPVisionModelWithProjection"])
@@ -207,8 +210,8 @@ def test_saved_and_opened_again(encoder: VisionEncoder, singles: np.ndarray, tmp
     assert VisionEncoder(saved).fingerprint == encoder.fingerprint
 
 
-def test_pickled(clip_table: Path, singles: np.ndarray, tmp_path: Path):
-    encoder = VisionEncoder(shutil.copy(clip_table, tmp_path), compute_dtype="bfloat16")
+def test_pickled(tiny_clip_table: Path, singles: np.ndarray, tmp_path: Path):
+    encoder = VisionEncoder(shutil.copy(tiny_clip_table, tmp_path), compute_dtype="bfloat16")
     content = pickle.dumps(encoder)
     assert len(content) < 1000
     copy = pickle.loads(content)
@@ -220,15 +223,15 @@ def test_pickled(clip_table: Path, singles: np.ndarray, tmp_path: Path):
         pickle.loads(content)
 
 
-def test_bfloat16_is_close(clip_table: Path, singles: np.ndarray):
-    half = VisionEncoder(clip_table, compute_dtype="bfloat16").encode(PICTURES)
+def test_bfloat16_is_close(tiny_clip_table: Path, singles: np.ndarray):
+    half = VisionEncoder(tiny_clip_table, compute_dtype="bfloat16").encode(PICTURES)
     assert half.dtype == np.float32
     assert not np.array_equal(half, singles)
     lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(singles, axis=1)
     assert ((half * singles).sum(1) / lengths).min() > 0.999
     assert np.abs(half - singles).max() < 0.03 * np.abs(singles).max()
     with pytest.raises(InputError, match="compute_dtype 'int8' is not one of float32, bfloat16"):
-        VisionEncoder(clip_table, compute_dtype="int8")
+        VisionEncoder(tiny_clip_table, compute_dtype="int8")
 
 
 # Many at once
