@@ -1,6 +1,6 @@
 """Tiny random CLIP checkpoints of every architecture, in the names of every release."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,9 @@ def write_clip(
     older: bool = False,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
-    text: dict[str, object] | None = None,
-    vision: dict[str, object] | None = None,
+    std: float = 0.25,
+    text: Mapping[str, object] | None = None,
+    vision: Mapping[str, object] | None = None,
     **config: object,
 ) -> Path:
     """A random model of the real transformers class, with tokenizer and preprocessing.
@@ -91,7 +92,7 @@ def write_clip(
     made = transformers.AutoConfig.for_model(model_type, **values)
     model = getattr(transformers, architecture)(made)
     for parameter in model.parameters():  # fresh biases are zero and norms one: make all matter
-        torch.nn.init.normal_(parameter, std=0.25)
+        torch.nn.init.normal_(parameter, std=std)
     if hasattr(model, "logit_scale"):
         model.logit_scale.data.fill_(4.6)
     model.to(dtype).save_pretrained(folder)
@@ -211,6 +212,16 @@ def pictures(count: int = 3, seed: int = 0) -> list[np.ndarray]:
     """Noise of different shapes, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (32 + 5 * i, 40 - 3 * i, 3), np.uint8) for i in range(count)]
+
+
+def patterns(count: int = 3) -> list[np.ndarray]:
+    """Stripes by a formula, (32, 32, 3) uint8, so that they are the same for ever."""
+    rows, columns = np.mgrid[0:32, 0:32]
+    found = []
+    for i in range(count):
+        channels = [rows * (3 + i) + columns * (5 * c + i) + 40 * c for c in range(3)]
+        found.append((np.stack(channels, axis=2) % 256).astype(np.uint8))
+    return found
 
 
 def load_reference(folder: Path, architecture: str = "CLIPModel") -> Any:
