@@ -29,6 +29,8 @@ WORDS = (
     "runs", "query", "'s",
 )  # fmt: skip
 START, END = "<|startoftext|>", "<|endoftext|>"
+OWN, NEWER, OLDER = "own", "release 5", "older"
+RELEASES = [NEWER, OLDER]
 MODEL_TYPES = {
     "CLIPModel": "clip",
     "CLIPTextModel": "clip_text_model",
@@ -68,7 +70,7 @@ def write_clip(
     folder: Path,
     architecture: str = "CLIPModel",
     *,
-    older: bool = False,
+    names: str = OWN,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     std: float = 0.25,
@@ -78,8 +80,8 @@ def write_clip(
 ) -> Path:
     """A random model of the real transformers class, with tokenizer and preprocessing.
 
-    ``text``, ``vision`` and ``config`` change values of the tower's configs and of the whole;
-    with ``older`` the tensors have the names and buffers of transformers before 4.31.
+    ``text``, ``vision`` and ``config`` change values of the towers' configs and of the whole.
+    ``names`` are those that the installed release gives the tensors, or those of ``RELEASES``.
     """
     import transformers
 
@@ -96,7 +98,8 @@ def write_clip(
     if hasattr(model, "logit_scale"):
         model.logit_scale.data.fill_(4.6)
     model.to(dtype).save_pretrained(folder)
-    rename(folder, model_type, older=older)
+    if names != OWN:
+        rename(folder, model_type, older=names == OLDER)
     if model_type != "clip_vision_model":
         write_tokenizer(folder)
     if model_type != "clip_text_model":
@@ -124,7 +127,7 @@ def vision_sizes() -> dict[str, object]:
 
 
 def rename(folder: Path, model_type: str, *, older: bool) -> None:
-    """Give the tensors the names of transformers 5, or the ``older`` ones with their buffers.
+    """Give the tensors the names of transformers 5, or those of before 4.31 with their buffers.
 
     A tower without projection had its prefix before release 5 and has none since.
     """

@@ -21,6 +21,9 @@ from llm_compression.weights.schema import FileRole
 from tests.clip_checkpoints import (
     END,
     MODEL_TYPES,
+    OLDER,
+    OWN,
+    RELEASES,
     CLIPFactory,
     clip_tokenizer,
     load_reference,
@@ -61,7 +64,6 @@ PROJECTIONS = {
     "text": ("text.projection.weight", "text_projection.weight"),
     "vision": ("vision.projection.weight", "visual_projection.weight"),
 }
-EVERY_RELEASE = pytest.mark.parametrize("older", [False, True], ids=["release-5", "older"])
 EVERY_ARCHITECTURE = pytest.mark.parametrize("architecture", MODEL_TYPES)
 
 
@@ -94,11 +96,11 @@ def run(folder: Path, architecture: str) -> list[torch.Tensor]:
 
 
 @EVERY_ARCHITECTURE
-@EVERY_RELEASE
+@pytest.mark.parametrize("release", RELEASES)
 def test_an_architecture_in_the_names_of_a_release(
-    architecture: str, older: bool, make_clip: CLIPFactory, target: Path
+    architecture: str, release: str, make_clip: CLIPFactory, target: Path
 ):
-    folder = make_clip(architecture, older=older)
+    folder, older = make_clip(architecture, names=release), release == OLDER
     report = convert(folder, target)
     assert_same_bits(target, read_tensors(folder))
     manifest = WeightTable(target).manifest
@@ -112,11 +114,11 @@ def test_an_architecture_in_the_names_of_a_release(
 
 
 @EVERY_ARCHITECTURE
-@EVERY_RELEASE
+@pytest.mark.parametrize("release", [OWN, OLDER])
 def test_an_export_is_the_checkpoint_again(
-    architecture: str, older: bool, make_clip: CLIPFactory, target: Path, tmp_path: Path
+    architecture: str, release: str, make_clip: CLIPFactory, target: Path, tmp_path: Path
 ):
-    folder = make_clip(architecture, older=older)
+    folder = make_clip(architecture, names=release)
     convert(folder, target)
     back = export(target, tmp_path / "back")
     wanted = {n: t for n, t in read_tensors(folder).items() if not n.endswith("position_ids")}
@@ -145,7 +147,7 @@ def test_a_checkpoint_in_half_precision(
 
 
 def test_a_pickle_of_an_old_release(make_clip: CLIPFactory, target: Path):
-    folder = make_clip(older=True)
+    folder = make_clip(names=OLDER)
     tensors = read_tensors(folder)
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")

@@ -23,6 +23,8 @@ from llm_compression.weights.reader import WeightTable
 from tests.clip_checkpoints import (
     END,
     MODEL_TYPES,
+    OLDER,
+    OWN,
     CLIPFactory,
     load_reference,
     reference_processor,
@@ -42,12 +44,12 @@ def check(checkpoint: Path, folder: Path, **options: object) -> ValidationReport
     return report
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["release-5", "older"])
+@pytest.mark.parametrize("names", [OWN, OLDER])
 @pytest.mark.parametrize("architecture", MODEL_TYPES)
 def test_every_architecture(
-    architecture: str, older: bool, make_clip: CLIPFactory, tmp_path: Path
+    architecture: str, names: str, make_clip: CLIPFactory, tmp_path: Path
 ) -> None:
-    report = check(make_clip(architecture, older=older), tmp_path)
+    report = check(make_clip(architecture, names=names), tmp_path)
     wanted = BOTH if architecture == "CLIPModel" else TEXT if "Text" in architecture else VISION
     assert [tap.name for tap in report.taps] == wanted
     assert report.texts == (0 if "Vision" in architecture else len(TEXTS))
@@ -97,8 +99,17 @@ def test_odd_sizes(make_clip: CLIPFactory, tmp_path: Path) -> None:
     check(make_clip(projection_dim=7, text=text | eps, vision=vision | eps), tmp_path)
 
 
-def test_bfloat16_has_its_own_row(tiny_clip: Path, tmp_path: Path) -> None:
-    report = check(tiny_clip, tmp_path, compute_dtype="bfloat16")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_checkpoint_in_half_precision(
+    dtype: torch.dtype, make_clip: CLIPFactory, tmp_path: Path
+) -> None:
+    """What is stored in two bytes is computed in four, the temperature too."""
+    check(make_clip(dtype=dtype), tmp_path)
+
+
+def test_bfloat16_has_its_own_row(tiny_clip: Path, tiny_clip_table: Path) -> None:
+    report = validate(tiny_clip_table, tiny_clip, texts=TEXTS, compute_dtype="bfloat16")
+    assert all(tap.passed for tap in report.taps), report.to_table()
     assert max(tap.absolute for tap in report.taps) > 1e-3, "bfloat16 must differ from float32"
     assert report.tolerance.absolute is None
 
