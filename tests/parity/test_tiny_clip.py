@@ -128,6 +128,18 @@ def test_another_activation_is_seen(
     assert not report.passed
 
 
+def test_another_checkpoint_of_the_same_shape_fails(
+    tiny_clip_table: Path, make_clip: CLIPFactory
+) -> None:
+    report = validate(tiny_clip_table, make_clip(seed=1))
+    failed = {tap.name for tap in report.taps if not tap.passed}
+    assert failed == {*BOTH} - {"vision.pixels"}
+    assert report.same_tokens
+    assert not report.same_answers
+    assert not report.passed
+    assert "ANSWERS DIFFER" in report.to_table()
+
+
 @pytest.fixture(scope="module")
 def trained(assets: Path) -> Path:
     """A small CLIP that was trained on CIFAR-10, with the real tokenizer."""
