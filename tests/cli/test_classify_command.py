@@ -64,7 +64,7 @@ def test_templates(cli: Cli, tiny_clip_table: Path, folder: Path):
     [
         (["--labels", "cat", "dog", "cat"], "class 'cat' is named twice; name each class once"),
         (["--labels", "cat", ""], "class 1 is ''; a class is named by a text"),
-        (["--labels", " "], "class 0 is ' '; a class is named by a text"),
+        (["--labels", " "], "a class is named by a text"),
         (["--labels-file", "empty.txt"], "is empty; name at least one class"),
         (["--labels-file", "twice.txt"], "class 'dog' is named twice; name each class once"),
         (["--labels-file", "missing.txt"], "cannot read missing.txt"),
@@ -97,3 +97,13 @@ def test_a_broken_picture_is_named(cli: Cli, tiny_clip_table: Path, folder: Path
     broken = write_broken(folder)
     message = cli("classify", tiny_clip_table, folder, "--labels", *LABELS).error(2)
     assert message.startswith(f"{broken} is a damaged image: ")
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_broken_picture_is_skipped(cli: Cli, tiny_clip_table: Path, folder: Path):
+    command = ["classify", tiny_clip_table, folder, "--labels", *LABELS, "--json"]
+    wanted = cli(*command).out
+    broken = write_broken(folder)
+    outcome = cli(*command, "--on-error", "skip")
+    assert (outcome.status, outcome.out) == (0, wanted)
+    assert f"skipped: {broken} is a damaged image: " in outcome.err

@@ -1,7 +1,9 @@
 """Contact sheets: the right pictures in the right order, upright, whole, and nothing but text."""
 
 import base64
+import errno
 import io
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -198,6 +200,30 @@ def test_what_cannot_be_made_leaves_what_was_there(ending: str, found: Found, tm
     assert [path.name for path in sheet.parent.iterdir()] == [sheet.name]
 
 
+def test_too_many_for_a_picture(found: Found, tmp_path: Path):
+    many = [found[0]] * 401
+    with pytest.raises(InputError, match="401 images are too many for a picture, which holds 400"):
+        write_sheet(tmp_path / "found.png", "a query", many)
+    write_sheet(tmp_path / "found.html", "a query", many)
+    assert len(Page(tmp_path / "found.html").images) == 401
+
+
+def test_a_full_disk_leaves_what_was_there(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def save(_: Image.Image, path: Path, **__: object) -> None:
+        path.write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "found.png").write_text("an older sheet")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_sheet(tmp_path / "found.png", "a query", found)
+    assert (tmp_path / "found.png").read_text() == "an older sheet"
+    assert sorted(tmp_path.iterdir()) == before
+
+
 # From the command line
 
 QUERY = "a photo of a red cat"
@@ -224,7 +250,7 @@ def test_a_sheet_is_of_images(cli: Cli, tiny_clip_table: Path, tmp_path: Path):
     texts, sheet = tmp_path / "texts.txt", tmp_path / "found.html"
     texts.write_text("a cat\n")
     message = cli("search", tiny_clip_table, QUERY, "--in", texts, "--sheet", sheet).error(2)
-    assert message.startswith("--sheet shows images; search them with --images")
+    assert message.startswith("--sheet shows images; search with --images")
     assert not sheet.exists()
 
 

@@ -170,6 +170,22 @@ def test_a_vision_tower_alone(cli: Cli, make_clip: CLIPFactory, folder: Path, ta
         assert "tower" in cli(*command).error(2)
 
 
+@pytest.mark.parametrize("how", ["embed", "search", "search in vectors"])
+def test_no_picture_is_written_over(how: str, cli: Cli, tiny_clip_table: Path, folder: Path):
+    """Neither by its own name nor by another."""
+    vectors, link = folder / "vectors.parquet", folder.parent / "link.png"
+    cli("embed", tiny_clip_table, "--images", folder, "-o", vectors)
+    link.symlink_to(folder / "blue.png")
+    given = ["--in", vectors] if how == "search in vectors" else ["--images", folder]
+    before = (folder / "blue.png").read_bytes()
+    for output in (folder / "blue.png", link):
+        options = {"embed": ["embed", tiny_clip_table, "--format", "jsonl", "--output", output]}
+        search = ["search", tiny_clip_table, QUERY, "--sheet", output]
+        outcome = cli(*options.get(how, search), *given)
+        assert outcome.error(2) == f"{output} is read by this command; write to another file"
+        assert (folder / "blue.png").read_bytes() == before
+
+
 def test_images_of_nothing(cli: Cli):
     assert "--images: expected at least one" in cli("embed", "m", "--images").usage_error()
     outcome = cli("embed", "m", "--images", "a.png", "--on-error", "ignore")

@@ -103,6 +103,7 @@ SAME: dict[str, object] = {  # all of them PICTURE
     "memoryview": memoryview(encoded(PICTURE)),
     "pil": PICTURE,
     "pil, not loaded yet": opened(encoded(PICTURE)),
+    "an open file": io.BytesIO(encoded(PICTURE)),
     "uint8": RGB,
     "uint8, channels first": CHW,
     "not writable": frozen(RGB),
@@ -146,11 +147,12 @@ CLEARS: dict[str, object] = {  # all of them transparent
     "grey key": png(2, 1, 8, 0, bytes([0, 10, 10]), _key(10)),
     "colour key": png(1, 1, 8, 2, bytes([0, 10, 20, 30]), _key(10, 20, 30)),
     "bit key": png(8, 1, 1, 0, bytes([0, 0]), _key(0)),
+    "key of 16 bits": png(1, 1, 16, 0, struct.pack(">xH", 1000), _key(1000)),
     "uint8": np.full((5, 6, 4), _CLEAR, np.uint8),
     "float, channels first": np.zeros((4, 5, 6)),
     "bool": np.zeros((5, 6, 4), bool),
 }
-KINDS: dict[str, tuple[object, tuple[int, ...]]] = {  # one colour each
+KINDS: dict[str, tuple[object, tuple[int, ...]]] = {  # one colour each, to a level
     "1": (plain(1, "1"), WHITE),
     "1, black": (plain(0, "1"), BLACK),
     "1, png": (encoded(plain(1, "1")), WHITE),
@@ -173,7 +175,9 @@ KINDS: dict[str, tuple[object, tuple[int, ...]]] = {  # one colour each
     "16 bits, tiff": (encoded(plain(32896, "I;16"), "TIFF"), MIDDLE),
     "16 bits, tiff, big-endian": (encoded(plain(32896, "I;16B"), "TIFF"), MIDDLE),
     "16 bits, pgm": (b"P5 2 1 65535\n" + struct.pack(">2H", 32896, 32896), MIDDLE),
-    "16 bits, dark": (encoded(plain(257, "I;16")), (1, 1, 1)),
+    "16 bits, dark": (encoded(plain(200, "I;16")), (1, 1, 1)),
+    "16 bits, pgm, dark": (b"P5 1 1 65535\n" + struct.pack(">H", 200), (1, 1, 1)),
+    "16 bits, array, dark": (np.full((5, 6), 200, ">u2"), (1, 1, 1)),
     "16 bits, rgb": (png(1, 1, 16, 2, struct.pack(">x3H", 65535, 0, 32896)), (255, 0, 128)),
     "float, tiff": (encoded(plain(0.5, "F"), "TIFF"), MIDDLE),
 }

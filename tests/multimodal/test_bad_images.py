@@ -11,7 +11,7 @@ from PIL import Image
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.image_input import open_rgb
-from tests.multimodal.pictures import FILES, PICTURE, RGB, encoded, plain, png
+from tests.multimodal.pictures import FILES, PICTURE, RGB, encoded, opened, plain, png
 
 
 def refused(source: object, name: str = "image 7") -> str:
@@ -50,6 +50,15 @@ def test_a_truncated_jpeg(tmp_path: Path):
     assert refused(path, str(path)).startswith(f"{path} is a damaged image: image file is trunc")
 
 
+def test_a_truncated_picture_that_pillow_has_opened():
+    """It reads the header alone; what is wrong shows when the pixels are wanted."""
+    message = refused(opened(FILES["jpeg"][:900]))
+    assert message.startswith("image 7 is a damaged image: image file is truncated")
+    closed = opened(FILES["jpeg"])
+    closed.close()
+    refused(closed)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FILES)
 def test_damage_is_an_input_error_or_nothing(kind: str):
@@ -66,7 +75,6 @@ def test_damage_is_an_input_error_or_nothing(kind: str):
     assert all(error.startswith("some.jpg is ") for error in errors)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("content", "what"),
     [
@@ -108,6 +116,7 @@ def test_no_file(tmp_path: Path):
         assert refused(path, str(path)) == f"no image file at {path}"
     for url in ("http://example.org/cat.jpg", "https://example.org/cat.jpg"):
         assert refused(url, url) == f"{url} is a URL; download it and pass its path or bytes"
+    refused("x" * 5000, "x" * 100)
     assert "null byte" in refused("a\0b.png", "a\\x00b.png")
     with pytest.raises(InputError, match="the path is empty"):
         open_rgb("", "")
@@ -174,6 +183,17 @@ def test_values_out_of_range(kind: str, value: float):
     assert message.startswith(f"image 7 holds {kind} values from ")
     assert f"{value:g}" in message
     assert message.endswith("lie in 0..1, integer ones in 0..255, 16-bit ones in 0..65535")
+
+
+def test_integers_are_not_taken_for_16_bits():
+    """Or a picture that was made a little too bright would come out black."""
+    assert "values from 300 to 300" in refused(np.full((5, 6), 300))
+
+
+@pytest.mark.parametrize("kind", ["complex64", "object", "U1", "S1", "M8[s]"])
+def test_no_numbers(kind: str):
+    message = f"image 7 is an array of {np.dtype(kind)}; pixels are numbers"
+    assert refused(np.zeros((5, 6, 3), kind)) == message
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])

@@ -97,6 +97,11 @@ def test_a_dark_uint16_array_stays_dark():
     assert seen(np.full((5, 6), 255, np.uint16)).max() == 1
 
 
+def test_bfloat16_which_numpy_lacks():
+    levels = seen(torch.from_numpy(RGB / 255).bfloat16()).astype(int)
+    assert np.abs(levels - RGB).max() <= 1
+
+
 @pytest.mark.parametrize("shape", [(5, 7, 3), (3, 5, 7), (5, 7, 4), (4, 5, 7), (5, 7), (1, 5, 7)])
 def test_axes_of_an_array(shape: tuple[int, ...]):
     assert seen(np.zeros(shape, np.uint8)).shape == (5, 7, 3)
@@ -131,7 +136,8 @@ def test_single_pictures_and_many(tmp_path: Path):
         assert images[0] is single
     batch = np.zeros((5, 8, 9, 3), np.uint8)
     for many, count in [(["a", "b"], 2), ((PICTURE,), 1), ([], 0), (batch, 5), (batch[:1], 1),
-                        (batch[:0], 0), (torch.zeros(2, 3, 8, 9), 2)]:  # fmt: skip
+                        (batch[:0], 0), (torch.zeros(2, 3, 8, 9), 2), (np.array(["a", "b"]), 2),
+                        (np.array([PICTURE, RGB, "a"], object), 3)]:  # fmt: skip
         images, alone = as_images(many)
         assert not alone
         assert len(images) == count
@@ -192,9 +198,15 @@ def test_an_orientation_that_does_not_exist(orientation: int):
     np.testing.assert_array_equal(seen(turned(PICTURE, orientation)), RGB)
 
 
-def test_exif_that_is_none():
-    jpeg, junk = encoded(PICTURE, "JPEG"), b"Exif\0\0not a TIFF header"
-    segment = b"\xff\xe1" + struct.pack(">H", len(junk) + 2) + junk
+SHORT = b"MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03"  # five entries, none of them whole
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("junk", [b"not a TIFF header", SHORT, b""])
+def test_exif_that_is_none(junk: bytes):
+    """A picture is worth more than what is said about it."""
+    jpeg, exif = encoded(PICTURE, "JPEG"), b"Exif\0\0" + junk
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     np.testing.assert_array_equal(seen(jpeg[:2] + segment + jpeg[2:]), seen(jpeg))
 
 

@@ -173,6 +173,14 @@ def test_of_a_thin_strip_the_same_part(
     assert (levels > 1).mean() < 0.05
 
 
+def test_a_strip_thinner_than_the_crop_is_padded(make: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(image_processor, "_MOST_PIXELS", 0)
+    for name in ("crop larger", "crop wider", "crop higher"):
+        ours, theirs = make(**PREPROCESSINGS[name])
+        for size in [(3, 150), (150, 3)]:
+            same(ours.pixels(picture(*size), "strip"), reference(theirs, picture(*size)))
+
+
 def test_one_and_many_are_a_batch(make: Make, tmp_path: Path):
     ours, _ = make(**PREPROCESSINGS["small"])
     path = tmp_path / "picture.png"

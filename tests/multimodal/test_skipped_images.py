@@ -19,6 +19,7 @@ from llm_compression.multimodal.vision_encoder import (
 from tests.multimodal.pictures import FILES, PICTURE, PICTURES
 
 BROKEN = b"no picture"
+Watch = Callable[[Callable[[str], object]], None]
 
 
 def same(ours: np.ndarray, theirs: np.ndarray) -> None:
@@ -60,9 +61,7 @@ def test_a_file_that_is_broken_is_named_by_its_path(encoder: VisionEncoder, tmp_
             run([PICTURE, path])
 
 
-def test_the_first_of_several_is_named(
-    encoder: VisionEncoder, watch: Callable[[Callable[[str], object]], None]
-):
+def test_the_first_of_several_is_named(encoder: VisionEncoder, watch: Watch):
     """Not the one that failed first."""
     images: list[object] = [*PICTURES]
     images[2] = images[3] = images[9] = BROKEN
@@ -72,18 +71,23 @@ def test_the_first_of_several_is_named(
             encoder.encode(images, batch_size=batch_size)
 
 
-def test_nothing_more_is_read_after_an_error(
-    encoder: VisionEncoder, watch: Callable[[Callable[[str], object]], None]
-):
+def test_nothing_more_is_read_after_an_error(encoder: VisionEncoder, watch: Watch):
+    """Neither in later batches nor, but for what was begun, in those that were to come next."""
     read: list[str] = []
-    watch(read.append)
+    watch(lambda name: (read.append(name), time.sleep(0.001 * (name != "image 0"))))
     with pytest.raises(InputError, match="image 0 is"):
         encoder.encode([BROKEN, *[PICTURE] * 999], batch_size=4)
     assert len(read) <= 12
+    with pytest.raises(InputError, match="image 0 is"):
+        encoder.encode([BROKEN, *[PICTURE] * 999], batch_size=333)
+    assert len(read) < 500
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
-def test_several_are_skipped(batch_size: int, encoder: VisionEncoder, singles: np.ndarray):
+def test_several_are_skipped(
+    batch_size: int, encoder: VisionEncoder, watch: Watch, singles: np.ndarray
+):
+    watch(lambda name: time.sleep(0.05 * (name == "image 0")))
     images: list[object] = [*PICTURES]
     broken = {0: BROKEN, 4: None, 5: np.full((6, 7), np.nan), 10: "missing.png"}
     for index, source in broken.items():

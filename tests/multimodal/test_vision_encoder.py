@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from llm_compression import convert
 from llm_compression.errors import InputError, WeightTableNotFoundError
@@ -19,7 +20,7 @@ from llm_compression.multimodal.vision_encoder import VisionEncoder
 from llm_compression.multimodal.vision_model import VisionModel
 from tests.clip_checkpoints import load_reference, write_clip
 from tests.conftest import CheckpointFactory
-from tests.multimodal.pictures import PICTURE, PICTURES, encoded
+from tests.multimodal.pictures import PICTURE, PICTURES, encoded, opened
 
 E, D, P = 24, 32, 16
 Watch = Callable[[Callable[[str], object]], None]
@@ -248,6 +249,16 @@ def test_several_threads_at_once(encoder: VisionEncoder, singles: np.ndarray):
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(run, turn) for turn in range(40)]:
             future.result()
+
+
+def test_one_picture_that_pillow_has_not_read_yet_many_times(
+    encoder: VisionEncoder,
+):
+    """Several threads want its pixels at once; Pillow reads them from one file."""
+    content = encoded(PICTURES[0].resize((1200, 900), Image.Resampling.NEAREST), "PNG")
+    wanted = encoder.encode(content)
+    for _ in range(5):
+        close(encoder.encode([opened(content)] * 6), np.stack([wanted] * 6))
 
 
 def test_a_progress_bar(encoder: VisionEncoder, capsys: pytest.CaptureFixture[str]):
