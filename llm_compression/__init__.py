@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
+    from llm_compression.multimodal.image_processor import ImageProcessor as ImageProcessor
     from llm_compression.multimodal.text_encoder import TextEncoder as TextEncoder
     from llm_compression.multimodal.vision_encoder import VisionEncoder as VisionEncoder
     from llm_compression.weights.loader import WeightLoader as WeightLoader
@@ -23,6 +24,7 @@ _PUBLIC = {
     "CLIPEngine": "llm_compression.engine.clip_engine",
     "ClassEmbeddings": "llm_compression.engine.zero_shot",
     "EmbeddingRanges": "llm_compression.metrics.quantization",
+    "ImageProcessor": "llm_compression.multimodal.image_processor",
     "LLMCompressionError": "llm_compression.errors",
     "TextEncoder": "llm_compression.multimodal.text_encoder",
     "VisionEncoder": "llm_compression.multimodal.vision_encoder",
@@ -35,6 +37,7 @@ __all__ = [
     "CLIPEngine",
     "ClassEmbeddings",
     "EmbeddingRanges",
+    "ImageProcessor",
     "LLMCompressionError",
     "TextEncoder",
     "VisionEncoder",

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from llm_compression.cli.engines import add_model_arguments
+from llm_compression.cli.engines import add_model_arguments, add_on_error, image_table
 from llm_compression.cli.images import image_files
 from llm_compression.cli.texts import one_line, read_lines
 from llm_compression.errors import InputError
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is said of a class, with {} for it; several are averaged; "
         'default: "a photo of a {}."',
     )
+    add_on_error(parser)
     parser.add_argument("--top-k", type=int, default=5, help="labels shown; default: 5")
     parser.add_argument("--json", action="store_true", help="JSON lines with every probability")
 
@@ -39,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     engine = CLIPEngine.from_pretrained(arguments.model, compute_dtype=arguments.compute_dtype)
     labels = arguments.labels or read_lines(Path(arguments.labels_file))
     classes = engine.class_embeddings(labels, templates=arguments.template or TEMPLATE)
-    images = engine.encode_image(files, batch_size=arguments.batch_size)
-    found = engine.zero_shot_classification(images, classes)
-    for file, row in zip(files, found.tolist(), strict=True):
+    table = image_table(engine.vision, files, arguments, normalized=True)
+    found = engine.zero_shot_classification(table.vectors, classes)
+    for file, row in zip(table.sources, found.tolist(), strict=True):
         ranked = sorted(zip(classes.names, row, strict=True), key=lambda pair: -pair[1])
         if arguments.json:
             print(json.dumps({"image": str(file), "labels": dict(ranked)}, ensure_ascii=False))

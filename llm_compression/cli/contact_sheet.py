@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _THUMB, _LINE, _GAP, _COLUMNS = 224, 18, 12, 4
 _ENDINGS = (".png", ".html")
+_MOST_ON_PICTURE = 400
 Found = Sequence[tuple[float, str]]  # score and path, best first
 
 
@@ -31,10 +32,16 @@ def write_sheet(path: Path, query: str, found: Found) -> None:
     """Write the sheet to ``path``.
 
     Raises:
+        InputError: too many images for one picture.
         OutputError: it cannot be written.
     """
     from llm_compression.files.atomic import atomic_write, output_errors
 
+    if path.suffix.lower() == ".png" and len(found) > _MOST_ON_PICTURE:
+        raise InputError(
+            f"{len(found)} images are too many for a picture, which holds {_MOST_ON_PICTURE}; "
+            "write an .html"
+        )
     with output_errors(path), atomic_write(path) as draft:
         if path.suffix.lower() == ".html":
             draft.path.write_text(_page(query, found), encoding="utf-8")

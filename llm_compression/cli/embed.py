@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed and write."""
     kind = _format(arguments)
     _check_ranges(arguments)
-    read = (arguments.model, arguments.file, arguments.ranges, *(arguments.images or ()))
+    pictures = image_files(arguments.images) if arguments.images else ()
+    read = (arguments.model, arguments.file, arguments.ranges, *pictures)
     keep_inputs(arguments.output, *read)
     keep_inputs(arguments.save_ranges, *read)
     table = _embed_images(arguments) if arguments.images else _embed(arguments)

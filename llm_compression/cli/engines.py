@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare pictures as inputs."""
     parser.add_argument("--images", nargs="+", metavar="PATH", help="image files or folders")
+    add_on_error(parser)
+
+
+def add_on_error(parser: argparse.ArgumentParser) -> None:
+    """Declare what becomes of a picture that cannot be read."""
     parser.add_argument(
         "--on-error",
         default="raise",
@@ -166,13 +172,16 @@ def image_table(
         InputError: one cannot be read and ``--on-error`` is ``raise``, or none can.
     """
     from llm_compression.memory.vector_table import VectorTable
+    from llm_compression.multimodal.vision_encoder import SkippedImageWarning
 
-    found = encoder.encode(
-        files,
-        batch_size=arguments.batch_size,
-        normalize_embeddings=normalized,
-        on_error=arguments.on_error,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedImageWarning)  # each is named below
+        found = encoder.encode(
+            files,
+            batch_size=arguments.batch_size,
+            normalize_embeddings=normalized,
+            on_error=arguments.on_error,
+        )
     sources = [str(file) for file in files]
     if arguments.on_error == "skip":
         for reason in found.skipped.values():

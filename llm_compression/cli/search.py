@@ -47,6 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the best matches, best first."""
+    _check(arguments)
+    import numpy as np
+
+    engine = open_engine(arguments)
+    corpus = _images(arguments) if arguments.images else _corpus(engine, arguments)
+    if arguments.sheet:
+        _check_corpus(corpus, arguments.sheet)
+    query = engine.encode_query(arguments.query, **encode_options(arguments))
+    scores = engine.similarity(query, corpus.vectors)[0]
+    best = np.argsort(-scores, kind="stable")[: arguments.top_k]
+    found = [(float(scores[row]), corpus.sources[row]) for row in best]
+    for rank, (score, source) in enumerate(found, start=1):
+        _print(rank, score, source, corpus.identity.modality, as_json=arguments.json)
+    if arguments.sheet:
+        write_sheet(Path(arguments.sheet), arguments.query, found)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
     if arguments.top_k < 1:
         raise InputError(f"--top-k is {arguments.top_k}; it must be at least 1")
     if arguments.images and arguments.corpus:
@@ -57,22 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.sheet:
         check_sheet(Path(arguments.sheet))
-        keep_inputs(arguments.sheet, arguments.model, *(arguments.images or ()))
-    import numpy as np
+        keep_inputs(arguments.sheet, arguments.model, arguments.corpus)
 
-    engine = open_engine(arguments)
-    corpus = _images(arguments) if arguments.images else _corpus(engine, arguments)
-    if arguments.sheet and corpus.identity.modality != "image":
-        raise InputError("--sheet shows images; search them with --images, or --in their vectors")
-    query = engine.encode_query(arguments.query, **encode_options(arguments))
-    scores = engine.similarity(query, corpus.vectors)[0]
-    best = np.argsort(-scores, kind="stable")[: arguments.top_k]
-    found = [(float(scores[row]), corpus.sources[row]) for row in best]
-    for rank, (score, source) in enumerate(found, start=1):
-        _print(rank, score, source, corpus.identity.modality, as_json=arguments.json)
-    if arguments.sheet:
-        write_sheet(Path(arguments.sheet), arguments.query, found)
-    return 0
+
+def _check_corpus(corpus: "VectorTable", sheet: str) -> None:
+    if corpus.identity.modality != "image":
+        raise InputError("--sheet shows images; search with --images, or --in their vectors")
+    keep_inputs(sheet, *corpus.sources)
 
 
 def _images(arguments: argparse.Namespace) -> "VectorTable":

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from llm_compression.errors import InputError
 from llm_compression.spec.names import COMPUTE_DTYPES, TOWERS
 
 
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the model, as an option",
     )
     parser.add_argument(
-        "--reference", "--hf-model", required=True, help="checkpoint folder or hub id"
+        "--reference",
+        "--hf-model",
+        help="checkpoint folder or hub id; default: the hub id that the model came from",
     )
     parser.add_argument("--tower", choices=TOWERS, help="one of the towers; default: all")
     parser.add_argument("--texts", help="file with one text a line; default: a varied sample")
@@ -55,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     from llm_compression.validation.validate import validate
     from llm_compression.weights.reader import WeightTable
 
+    if arguments.samples is not None and arguments.samples < 1:
+        raise InputError(f"--samples is {arguments.samples}; it must be at least 1")
     model = arguments.model or arguments.named
     keep_inputs(arguments.json, model, arguments.texts, *(arguments.images or ()))
     family = WeightTable(model).manifest.spec.family
@@ -65,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     images = image_files(arguments.images) if arguments.images else sample_images()
     report = validate(
         model,
-        arguments.reference,
+        arguments.reference or _origin(model),
         texts=texts[: arguments.samples],
         images=images[: arguments.samples],
         tower=arguments.tower,
@@ -76,6 +81,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write(Path(arguments.json), report.to_json())
     return 0 if report.passed else 1
+
+
+def _origin(model: str) -> str:
+    from llm_compression.weights.reader import WeightTable
+
+    origin = WeightTable(model).manifest.provenance
+    if origin.revision is None:
+        raise InputError(
+            f"{model} was made from a local folder, {origin.source}; give it as --reference"
+        )
+    return origin.source
 
 
 def _write(path: Path, report: str) -> None:

@@ -73,7 +73,10 @@ def _refuse_strangers(checkpoint: Checkpoint) -> None:
 
 def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
     if modules.pooling is None:
-        raise UnknownArchitectureError(f"{folder / st.MODULES} names a CLIPModel, which it is not")
+        raise UnknownArchitectureError(
+            f"{folder / st.MODULES} names one module alone, which is for CLIP; supported is "
+            "Transformer > Pooling, with or without Normalize"
+        )
     inner, infos = checkpoint.folder, checkpoint.tensors()
     config = bert.read_config(checkpoint.config, str(inner))
     text = bert.text_spec(config, infos)

@@ -32,7 +32,7 @@ _SUPPORTED = ("cls", "max", "mean", "lasttoken")
 
 @dataclass(frozen=True)
 class Modules:
-    """The module list of a sentence-transformers folder; a CLIP model is a single module."""
+    """The module list of a sentence-transformers folder; a CLIP model is one module alone."""
 
     transformer: Path  # relative to the checkpoint folder
     pooling: Pooling | None
@@ -54,7 +54,7 @@ def read_modules(folder: Path) -> Modules:
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "type" in r for r in rows):
         raise CheckpointError(f"{folder / MODULES} is not a list of modules")
     kinds = [str(row["type"]).rsplit(".", 1)[-1] for row in rows]
-    if kinds == ["CLIPModel"]:
+    if kinds in (["CLIPModel"], ["Transformer"]):  # the second since release 6.2
         return Modules(
             _inside(folder, rows[0]), None, normalize=False, files=(MODULES,), guessed=False
         )

@@ -11,6 +11,8 @@ from llm_compression.errors import CheckpointError, UnknownArchitectureError
 
 ADDED_TOKENS = "added_tokens.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
+          "mask_token")  # fmt: skip
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 _FLAGS = ("lstrip", "rstrip", "single_word")
 _FIRST_AND_LAST = {  # what a text begins and ends with, by class
@@ -49,6 +51,26 @@ def check_stated(
         raise CheckpointError(
             f"{folder}: the tokenizer has no token for what it does not know: {error}; {_REMEDY}"
         ) from error
+
+
+def with_special_tokens(content: bytes, folder: Path, config: Mapping[str, Any]) -> bytes:
+    """``tokenizer.json`` in which every special token of its vocabulary that is stated is one.
+
+    transformers adds them as it loads: tokenization_utils_tokenizers.py. A pad token "!" is then
+    found in a text before any merge.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(content.decode())
+    except Exception:  # no tokenizer: checked later
+        return content
+    stated = {**_optional(folder / SPECIAL_TOKENS), **config}
+    own = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    named = {_content(stated.get(name)) for name in _NAMED} - own - {None}
+    lacking = sorted(token for token in named if token and tokenizer.token_to_id(token) is not None)
+    if not lacking:
+        return content
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in lacking])
+    return tokenizer.to_str().encode()
 
 
 def _check_added(folder: Path, tokenizer: Tokenizer, stated: Mapping[str, Any]) -> None:

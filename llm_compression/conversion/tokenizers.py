@@ -10,7 +10,7 @@ from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 from tokenizers.models import WordPiece
 
 from llm_compression.conversion.source import read_json_object
-from llm_compression.conversion.tokenizer_checks import check_stated
+from llm_compression.conversion.tokenizer_checks import check_stated, with_special_tokens
 from llm_compression.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -47,7 +47,8 @@ def tokenizer_json(folder: Path, model_type: str) -> bytes:
     if (folder / TOKENIZER).is_file():
         content = (folder / TOKENIZER).read_bytes()
         restate = _RESTATED.get(named or "")
-        return _restated(content, config, restate, folder) if restate else content
+        content = _restated(content, config, restate, folder) if restate else content
+        return with_special_tokens(content, folder, config)
     if (folder / _VOCAB).is_file():
         if named not in (*_BERT_CLASSES, *_GENERIC):
             raise UnknownArchitectureError(
@@ -132,10 +133,20 @@ def _xlm_roberta_pipeline(
     return {} if config.get("add_prefix_space", True) else None
 
 
+def _clip_pipeline(
+    tokenizer: Mapping[str, Any], _config: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """transformers/models/clip/tokenization_clip.py, CLIPTokenizer.__init__."""
+    steps = [step["type"] for step in (tokenizer["normalizer"] or {}).get("normalizers", [])]
+    own = steps == ["NFC", "Replace", "Lowercase"] and tokenizer["model"]["type"] == "BPE"
+    return {} if own and tokenizer["model"].get("end_of_word_suffix") == "</w>" else None
+
+
 _RESTATED: dict[str, Restate] = {
     **dict.fromkeys(_BERT_CLASSES, _bert_pipeline),
     "RobertaTokenizer": _roberta_pipeline,
     "XLMRobertaTokenizer": _xlm_roberta_pipeline,
+    "CLIPTokenizer": _clip_pipeline,
 }
 
 

@@ -1,6 +1,7 @@
 """CLIPEngine: texts and images in one space, compared, ranked and classified."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from llm_compression.spec.tensors import LOGIT_SCALE
 class CLIPEngine(Pretrained):
     """An open CLIP model: both towers, both projections and the temperature.
 
-    Texts, or images, may be given as such or as embeddings (n, E) made before. What an image
-    can be, `VisionEncoder` says.
+    Texts, or images, may be given as such or as embeddings made before: an array of numbers with
+    one axis (E,) or two (n, E). So a grey picture as an array goes into a list. What else an
+    image can be, `VisionEncoder` says.
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
@@ -56,7 +58,7 @@ class CLIPEngine(Pretrained):
         )
         self.text = TextEncoder(self._loader, compute_dtype=compute_dtype, truncation=truncation)
         self.vision = VisionEncoder(self._loader, compute_dtype=compute_dtype)
-        self.logit_scale = float(self._loader.get_tensor(LOGIT_SCALE).exp())
+        self.logit_scale = float(self._loader.get_tensor(LOGIT_SCALE).float().exp())
 
     def get_embedding_dimension(self) -> int:
         """Width E of the shared space."""
@@ -92,6 +94,8 @@ class CLIPEngine(Pretrained):
         normalize_embeddings: bool = True,
     ) -> np.ndarray:
         """Projected image embeddings of unit length: (n, E), or (E,) for one picture.
+
+        ``self.vision.encode`` can skip pictures that are broken.
 
         Raises:
             InputError: an input that is no picture; the message names it.
@@ -135,27 +139,41 @@ class CLIPEngine(Pretrained):
             InputError: no classes, a class named twice, or a template without ``{}``.
         """
         names, forms = check_classes(class_texts), check_templates(templates)
+        self._refuse_same(names)
         vectors = self.encode_text([form.replace("{}", name) for name in names for form in forms])
         means = vectors.reshape(len(names), len(forms), -1).mean(axis=1)
         return ClassEmbeddings(names, unit_rows(means), self.fingerprint)
+
+    def _refuse_same(self, names: tuple[str, ...]) -> None:
+        seen: dict[tuple[int, ...], str] = {}
+        for name, ids in zip(names, self.text.token_ids(names), strict=True):
+            other = seen.setdefault(tuple(ids), name)
+            if other != name:
+                raise InputError(
+                    f"classes {other!r} and {name!r} are the same to the model, which reads them "
+                    "as the same tokens; name each class once"
+                )
 
     def zero_shot_classification(
         self,
         images: object,
         class_texts: Sequence[str] | ClassEmbeddings,
         *,
-        templates: str | Sequence[str] = TEMPLATE,
+        templates: str | Sequence[str] | None = None,
         return_probabilities: bool = True,
     ) -> np.ndarray:
         """(m images, n classes): probabilities of the classes, or logits.
 
-        ``class_texts`` are names, or what `class_embeddings` gave.
+        ``class_texts`` are names, or what `class_embeddings` gave; ``templates`` are for names, by
+        default "a photo of a {}."
 
         Raises:
             InputError: classes or pictures that cannot be, or classes of another model.
         """
         if not isinstance(class_texts, ClassEmbeddings):
-            class_texts = self.class_embeddings(class_texts, templates=templates)
+            class_texts = self.class_embeddings(class_texts, templates=templates or TEMPLATE)
+        elif templates is not None:
+            raise InputError("templates are for names; these class embeddings are made already")
         if class_texts.model != self.fingerprint:
             raise InputError(
                 f"the class embeddings are of model {class_texts.model[:12]}, this is "
@@ -165,29 +183,44 @@ class CLIPEngine(Pretrained):
         return _softmax(logits) if return_probabilities else logits
 
     def _texts(self, texts: object) -> np.ndarray:
-        if _are_embeddings(texts):
+        if hasattr(texts, "__array__") and _numbers(texts).dtype.kind == "f":
             return self._checked(texts)
         return self.encode_text(as_texts(texts))
 
     def _images(self, images: object) -> np.ndarray:
-        if _are_embeddings(images):
-            return self._checked(images)
+        if hasattr(images, "ndim") and getattr(images, "ndim", 0) <= 2:
+            return self._checked(_no_picture(images))
         found = self.encode_image(images)
         return found.reshape(-1, found.shape[-1])
 
     def _checked(self, embeddings: object) -> np.ndarray:
-        given = np.asarray(embeddings, np.float32)
-        if given.shape[1] != self.get_embedding_dimension():
+        """Embeddings given as an array, (n, E) of unit length."""
+        given, width = np.atleast_2d(_numbers(embeddings)), self.get_embedding_dimension()
+        if given.dtype.kind != "f" or given.shape[1] != width:
             raise InputError(
-                f"embeddings of width {given.shape[1]} are not this model's, which are "
-                f"{self.get_embedding_dimension()} wide"
+                f"embeddings of width {given.shape[1]} are not this model's, which are {width} "
+                f"wide, but {given.dtype} {given.shape}; put a picture that is an array into a list"
             )
-        return unit_rows(given)
+        if not np.isfinite(given).all():
+            raise InputError("the embeddings hold NaN or infinite values; make them again")
+        return unit_rows(given.astype(np.float32))
 
 
-def _are_embeddings(given: object) -> bool:
-    """Whether an array is (n, E) floats; as a picture it would have to be called so."""
-    return isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype == np.float32
+def _no_picture(embeddings: Any) -> np.ndarray:
+    given = _numbers(embeddings)
+    if given.size and given.min() >= 0:
+        raise InputError(
+            "an array of two axes is taken for embeddings, but without a negative value it looks "
+            "like a grey picture; put a picture that is an array into a list"
+        )
+    return given
+
+
+def _numbers(given: Any) -> np.ndarray:
+    """An array of numpy or torch as one of numpy."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().float()
+    return np.asarray(given)
 
 
 def _best(scores: np.ndarray, top_k: int) -> list[list[Match]]:

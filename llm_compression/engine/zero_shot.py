@@ -1,6 +1,6 @@
 """Zero-shot classes: one embedding for each class, from texts by templates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ TEMPLATE = "a photo of a {}."
 _MODEL = b"llm_compression.model"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassEmbeddings:
     """Names of classes and their embeddings (n, E) of unit length, by the model ``model``.
 
@@ -50,13 +50,27 @@ class ClassEmbeddings:
         """
         try:
             table = pq.read_table(user_path(path))
-            model = table.schema.metadata[_MODEL].decode()
-            names = tuple(table["name"].to_pylist())
-            vectors = table["embedding"].combine_chunks()
-            embeddings = vectors.flatten().to_numpy().reshape(len(names), vectors.type.list_size)
-        except (OSError, pa.ArrowException, KeyError, TypeError, AttributeError) as error:
+            model = (table.schema.metadata or {})[_MODEL].decode()
+            names = check_classes(table["name"].to_pylist())
+            embeddings = _rows(table["embedding"].combine_chunks())
+        except (OSError, ValueError, KeyError) as error:  # Arrow's errors are ValueErrors
             raise InputError(f"{path} holds no class embeddings: {error}") from error
         return cls(names, embeddings, model)
+
+
+def _rows(column: pa.Array) -> np.ndarray:
+    """(n, width) finite float32.
+
+    Raises:
+        ValueError: the column holds something else.
+    """
+    kind = column.type
+    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise ValueError(f"embedding is {kind}, expected lists of floats of one size")
+    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    if column.null_count or not np.isfinite(values).all():
+        raise ValueError("embedding has nulls, NaN or infinite values")
+    return values.reshape(len(column), kind.list_size)
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,9 @@ def check_classes(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: they are not.
     """
-    if isinstance(names, str):
-        raise InputError(f"class_texts is the string {names!r}; pass a list of class names")
-    found = tuple(names)
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"class_texts is {names!r}; pass a list of class names")
+    found = tuple(name.strip() if isinstance(name, str) else name for name in names)
     if not found:
         raise InputError("class_texts is empty; name at least one class")
     for i, name in enumerate(found):
@@ -93,6 +107,8 @@ def check_templates(templates: str | Sequence[str]) -> list[str]:
     Raises:
         InputError: one has none.
     """
+    if not isinstance(templates, Iterable):
+        raise InputError(f"templates is {templates!r}; pass a text with {{}} or a list of such")
     found = [templates] if isinstance(templates, str) else list(templates)
     if not found:
         raise InputError("templates is empty; the default is one template")

@@ -1,9 +1,9 @@
 """Pictures as users have them, opened as 8-bit RGB or refused by name."""
 
 import io
-import math
 import os
 import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,16 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
+from llm_compression.multimodal.pixels import array_pixels, eight_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_CHANNELS = (1, 3, 4)
-_SIXTEEN_BITS = 257  # 65535 / 255
+_ORIENTATION = 0x0112  # the EXIF tag
+_LOADING = threading.Lock()  # an image that Pillow opened lazily is read by one thread at a time
 _DAMAGE = (  # what Pillow's decoders raise for damaged files
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, MemoryError,
-    struct.error,
+    struct.error, AssertionError, AttributeError,
 )  # fmt: skip
 
 
@@ -35,15 +36,23 @@ def as_images(inputs: object) -> tuple[list[object], bool]:
     """
     if isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(inputs):
         return [inputs], True
+    if hasattr(inputs, "read"):
+        return [inputs], True
     axes = getattr(inputs, "ndim", None)
     if axes is not None:
-        return (list(inputs), False) if axes == 4 else ([inputs], True)  # type: ignore[call-overload]
+        many = axes == 4 or _of_objects(inputs)
+        return (list(inputs), False) if many else ([inputs], True)  # type: ignore[call-overload]
     if isinstance(inputs, Sequence):
         return list(inputs), False
     raise InputError(
         f"images is {type(inputs).__name__}; pass paths, bytes, PIL images or arrays, "
         "one or a sequence of them"
     )
+
+
+def _of_objects(inputs: Any) -> bool:
+    """Whether an array holds paths or pictures, not pixels."""
+    return getattr(getattr(inputs, "dtype", None), "kind", "") in ("U", "O")
 
 
 def name_of(source: object, index: int) -> str:
@@ -61,19 +70,42 @@ def open_rgb(source: object, name: str) -> "Image":
     Raises:
         InputError: it is no picture, damaged, or too large; the message names it.
     """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return _open(source, name)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{name} is {_what(source)}, not an image that Pillow reads") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{name} is too large to be a picture: {error} Scale it down, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from None
+    except _DAMAGE as error:
+        raise InputError(f"{name} is a damaged image: {error}") from error
+
+
+def _open(source: Any, name: str) -> "Image":
     from PIL import Image
 
     if _is_pil(source):
+        with _LOADING:
+            source.load()
         return _rgb(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(source), name)
-    if isinstance(source, (str, os.PathLike)):
-        return _decode(_existing(source), name)
-    if hasattr(source, "__array__"):
-        return _rgb(Image.fromarray(_eight_bit(_array(source, name), name)), name)
-    raise InputError(
-        f"{name} is {type(source).__name__}; pass a path, bytes, a PIL image or an array"
-    )
+        source = io.BytesIO(source)
+    elif isinstance(source, (str, os.PathLike)):
+        source = _existing(source)
+    elif hasattr(source, "__array__"):
+        return _rgb(Image.fromarray(array_pixels(source, name)), name)
+    elif not hasattr(source, "read"):
+        raise InputError(
+            f"{name} is {type(source).__name__}; pass a path, bytes, a PIL image or an array"
+        )
+    with Image.open(source) as image:
+        return _rgb(image, name)
 
 
 def _is_pil(source: object) -> bool:
@@ -84,43 +116,30 @@ def _existing(source: str | os.PathLike[str]) -> Path:
     if str(source).startswith(("http://", "https://")):
         raise InputError(f"{source} is a URL; download it and pass its path or bytes")
     path = user_path(source)
-    if not path.is_file():
-        raise InputError(f"no image file at {path}")
+    try:
+        found = path.is_file()
+    except OSError:  # a name longer than any file's
+        found = False
+    if not found:
+        raise InputError(f"no image file at {str(path)[:200]}")
     return path
 
 
-def _decode(file: Path | io.BytesIO, name: str) -> "Image":
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            return _rgb(image, name)
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{name} is {_what(file)}, not an image that Pillow reads") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{name} is too large to be a picture: {error} Scale it down, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
-        ) from None
-    except _DAMAGE as error:
-        raise InputError(f"{name} is a damaged image: {error}") from error
-
-
-def _what(file: Path | io.BytesIO) -> str:
-    head = file.getvalue()[:1] if isinstance(file, io.BytesIO) else file.open("rb").read(1)
-    return "some other data" if head else "empty"
+def _what(source: object) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return "some other data" if Path(source).stat().st_size else "empty"
+    return "some other data" if source else "empty"
 
 
 def _rgb(image: Any, name: str) -> "Image":
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if 0 in image.size:
         raise InputError(f"{name} is {image.size[0]} x {image.size[1]} pixels; it has none to see")
-    image = ImageOps.exif_transpose(image)
+    image.load()  # Pillow turns a TIFF itself, as it reads it
+    image = _upright(image)
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_eight_bit(np.asarray(image), name))
+        image = _grey(image, name)
     # transformers/image_transforms.py, convert_to_rgb
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         image = image.convert("RGBA")
@@ -131,46 +150,34 @@ def _rgb(image: Any, name: str) -> "Image":
     return image  # type: ignore[no-any-return]
 
 
-def _array(source: Any, name: str) -> np.ndarray:
-    """(H, W) or (H, W, C), channels last."""
-    array = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
-    if array.ndim == 3:
-        array = _channels_last(array, name)
-    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in _CHANNELS):
-        raise InputError(
-            f"{name} has shape {array.shape}; an array is (H, W), (H, W, C) or (C, H, W) with "
-            f"C of {_CHANNELS}"
-        )
-    if not array.size:
-        raise InputError(f"{name} has shape {array.shape}; it has no pixels")
-    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+def _grey(image: Any, name: str) -> "Image":
+    """A picture of 16 bits or of floats as 8-bit grey, its transparent value as white."""
+    from PIL import Image
+
+    numbers = np.asarray(image)
+    pixels = eight_bit(numbers, name, sixteen=True)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        pixels[numbers == transparent] = 255
+    return Image.fromarray(pixels)
 
 
-def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
-    first, last = array.shape[0], array.shape[2]
-    coloured = [axis for axis, size in ((0, first), (2, last)) if size in (3, 4)]
-    if len(coloured) == 2:
-        raise InputError(
-            f"{name} has shape {array.shape}, whose channels may be first or last; pass a PIL "
-            "image instead"
-        )
-    grey = first == 1 and last not in _CHANNELS
-    return np.moveaxis(array, 0, 2) if coloured == [0] or grey else array
+def _upright(image: Any) -> Any:
+    """The picture turned as its EXIF orientation says; EXIF that cannot be read says nothing."""
+    from PIL import Image
 
-
-def _eight_bit(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    low, high = float(array.min()), float(array.max())
-    if math.isnan(low) or math.isnan(high):
-        raise InputError(f"{name} holds NaN pixels; repair or leave it out")
-    floating = np.issubdtype(array.dtype, np.floating)
-    wide = not floating and array.dtype.itemsize > 1 and (high > 255 or array.dtype == np.uint16)
-    most = 1 if floating else 65535 if wide else 255
-    if low < 0 or high > most:
-        raise InputError(
-            f"{name} holds {array.dtype} values from {low:g} to {high:g}; floating-point pixels "
-            "lie in 0..1, integer ones in 0..255, 16-bit ones in 0..65535"
-        )
-    scale = 255 if floating else 1 / _SIXTEEN_BITS if wide else 1
-    return np.ascontiguousarray(np.rint(array * scale), np.uint8)
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
+        6: turn.ROTATE_270, 7: turn.TRANSVERSE, 8: turn.ROTATE_90,
+    }  # fmt: skip
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except _DAMAGE:
+        return image
+    if orientation not in turns:
+        return image
+    info = image.info
+    turned = image.transpose(turns[orientation])
+    turned.info = info
+    return turned

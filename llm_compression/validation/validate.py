@@ -153,7 +153,7 @@ def _logits(run: _Run, sides: Mapping[str, tuple[Taps, Taps]]) -> tuple[TapCompa
         unit_rows(sides["vision"][i]["embedding"]) @ unit_rows(sides["text"][i]["embedding"]).T
         for i in (0, 1)
     )
-    scale = run.loader.get_tensor(LOGIT_SCALE).exp().numpy()
+    scale = run.loader.get_tensor(LOGIT_SCALE).float().exp().numpy()
     reference = run.model.logit_scale.exp().detach().numpy()
     bounds = logits_tolerance(run.compute_dtype)
     compared = compare_tap("logits", ours * scale, expected * reference, bounds)

@@ -250,3 +250,11 @@ def test_a_reference_that_does_not_load(
     (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": 9999}))
     message = cli("validate", tiny_table, "--reference", folder).error(1)
     assert message.startswith("transformers cannot load ")
+
+
+def test_the_reference_is_where_the_model_came_from(cli: Cli, tiny_table: Path, tiny_bert: Path):
+    message = cli("validate", tiny_table).error(2)
+    assert message == (
+        f"{tiny_table} was made from a local folder, {tiny_bert.name}; give it as --reference"
+    )
+    assert "must be at least 1" in cli("validate", tiny_table, "--samples", "-1").error(2)

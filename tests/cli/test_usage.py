@@ -86,7 +86,6 @@ def test_version(cli: Cli):
         (["inspect", "a", "--colour"], "unrecognized arguments: --colour"),
         (["verify"], "required: model"),
         (["map"], "required: model"),
-        (["validate", "a"], "required: --reference"),
         (
             ["validate", "a", "--reference", "b", "--absolute", "tiny"],
             "invalid float value: 'tiny'",

@@ -189,3 +189,15 @@ def test_models_with_code_or_kernels_of_their_own(
 ):
     edit_config(bert, **change)
     refuse(bert, target, word, kind=UnknownArchitectureError)
+
+
+def test_a_special_token_that_is_stated_is_found_before_any_other(bert: Path, target: Path):
+    """As transformers adds each that is stated; a pad token "!" is a habit of some CLIPs."""
+    in_config(pad_token="!")(bert)
+    convert(bert, target)
+    assert ArrowEngine(target).token_ids(["the!cat"])[0] == [
+        2, *(Tokenizer.from_file(str(bert / "tokenizer.json")).token_to_id(t)
+             for t in ("the", "!", "cat")), 3,
+    ]  # fmt: skip
+    added = Tokenizer.from_str(WeightTable(target).read_file("tokenizer.json").decode())
+    assert "!" in {token.content for token in added.get_added_tokens_decoder().values()}

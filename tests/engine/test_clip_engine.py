@@ -114,15 +114,15 @@ def test_embeddings_in_place_of_inputs(engine: CLIPEngine) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 def test_embeddings_of_another_type(dtype: str, engine: CLIPEngine) -> None:
-    """As pandas and JSON give them; positive ones are no grey picture either."""
-    texts, images = engine.encode_text(TEXTS), np.abs(engine.encode_image(IMAGES))
+    """As pandas and JSON give them."""
+    texts, images = engine.encode_text(TEXTS), engine.encode_image(IMAGES)
     found = engine.compute_similarity(texts.astype(dtype), images.astype(dtype))
     np.testing.assert_allclose(found, texts @ images.T, atol=1e-2)
 
 
 @pytest.mark.parametrize("place", ["texts", "images"])
 def test_embeddings_of_another_width(place: str, engine: CLIPEngine) -> None:
-    wrong = np.ones((2, 25), np.float32)
+    wrong = -np.ones((2, 25), np.float32)
     a, b = (wrong, IMAGES) if place == "texts" else (TEXTS, wrong)
     with pytest.raises(InputError, match=r"width 25 are not this model's, which are 24 wide"):
         engine.compute_similarity(a, b)
@@ -253,3 +253,46 @@ def test_options_that_cannot_be(options: dict[str, str], tiny_clip_table: Path) 
 
 def test_its_name_says_what_it_is(engine: CLIPEngine, tiny_clip_table: Path) -> None:
     assert repr(engine) == f"CLIPEngine({str(tiny_clip_table)!r}, 24 dimensions)"
+
+
+def test_one_embedding_and_those_of_torch(engine: CLIPEngine) -> None:
+    wanted = engine.compute_similarity(TEXTS, IMAGES)
+    text, image = engine.encode_text(TEXTS[0]), engine.encode_image(IMAGES[0])
+    np.testing.assert_allclose(engine.compute_similarity(text, image), wanted[:1, :1], atol=1e-6)
+    given = torch.from_numpy(engine.encode_image(IMAGES)).to(torch.bfloat16)
+    np.testing.assert_allclose(engine.compute_similarity(TEXTS, given), wanted, atol=1e-2)
+
+
+def test_a_grey_picture_is_not_taken_for_embeddings(engine: CLIPEngine) -> None:
+    grey = np.random.default_rng(0).random((50, engine.get_embedding_dimension()), np.float32)
+    with pytest.raises(InputError, match="looks like a grey picture"):
+        engine.compute_similarity(TEXTS, grey)
+    assert engine.compute_similarity(TEXTS, [grey]).shape == (len(TEXTS), 1)
+
+
+def test_embeddings_with_nan(engine: CLIPEngine) -> None:
+    bad = np.full((1, engine.get_embedding_dimension()), np.nan, np.float32)
+    with pytest.raises(InputError, match="NaN"):
+        engine.compute_similarity(bad, IMAGES)
+
+
+def test_labels_that_are_the_same_tokens(engine: CLIPEngine) -> None:
+    with pytest.raises(InputError, match="classes 'cat' and 'CAT' are the same to the model"):
+        engine.class_embeddings(["cat", "dog", "CAT"])
+    assert engine.class_embeddings([" cat ", "dog"]).names == ("cat", "dog")
+
+
+def test_templates_for_classes_that_are_made(engine: CLIPEngine) -> None:
+    made = engine.class_embeddings(["cat", "dog"])
+    with pytest.raises(InputError, match="templates are for names"):
+        engine.zero_shot_classification(IMAGES, made, templates="a {}")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_temperature_of_a_model_in_half_precision(
+    dtype: str, tiny_clip: Path, tmp_path: Path
+) -> None:
+    table = convert(tiny_clip, tmp_path / "half.parquet", dtype=dtype).path
+    stored = WeightLoader(table).get_tensor("logit_scale")
+    assert stored.dtype == getattr(torch, dtype)
+    assert CLIPEngine(table).logit_scale == pytest.approx(float(stored.float().exp()), rel=1e-6)

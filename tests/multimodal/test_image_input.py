@@ -1,8 +1,8 @@
 """Whatever is a picture opens as a user would see it; whatever is none is refused by name."""
 
 import re
-import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,12 +202,12 @@ SHORT = b"MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03"  # five entries, none of them who
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("junk", [b"not a TIFF header", SHORT, b""])
-def test_exif_that_is_none(junk: bytes):
+def test_exif_that_is_none(junk: bytes, kind: str):
     """A picture is worth more than what is said about it."""
-    jpeg, exif = encoded(PICTURE, "JPEG"), b"Exif\0\0" + junk
-    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
-    np.testing.assert_array_equal(seen(jpeg[:2] + segment + jpeg[2:]), seen(jpeg))
+    content = encoded(PICTURE, kind, exif=b"Exif\0\0" + junk)
+    np.testing.assert_array_equal(seen(content), seen(encoded(PICTURE, kind)))
 
 
 @pytest.mark.parametrize("kind", CLEARS)
@@ -249,3 +249,50 @@ def test_the_first_picture_of_many(kind: str):
     content = frames(kind, plain(RED), plain(GREEN), plain(BLUE), **options)
     assert opened(content).n_frames == 3
     assert (seen(content) == RED).all()
+
+
+def test_one_lazily_opened_picture_on_many_threads(tmp_path: Path) -> None:
+    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "a.png")
+    for _ in range(5):
+        shared = Image.open(tmp_path / "a.png")
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(
+                pool.map(lambda i, image=shared: open_rgb(image, f"image {i}"), range(16))
+            )
+        assert {picture.tobytes() for picture in opened} == {opened[0].tobytes()}
+
+
+def test_a_picture_of_pillows_that_is_broken_or_closed(tmp_path: Path) -> None:
+    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    with pytest.raises(InputError, match="image 3 is a damaged image"):
+        open_rgb(Image.open(io.BytesIO(content[: len(content) // 2])), "image 3")
+    with Image.open(tmp_path / "a.jpg") as closed:
+        pass
+    with pytest.raises(InputError, match="image 4 is a damaged image"):
+        open_rgb(closed, "image 4")
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(InputError, match="no image file at data:image"):
+        open_rgb("data:image/jpeg;base64," + "A" * 5000, "x")
+
+
+def test_bfloat16_and_objects() -> None:
+    half = torch.full((6, 5, 3), 0.5, dtype=torch.bfloat16)
+    assert open_rgb(half, "x").getpixel((0, 0)) == (128, 128, 128)
+    with pytest.raises(InputError, match="x is an array of object; pixels are numbers"):
+        open_rgb(np.full((4, 5), None), "x")
+
+
+def test_the_transparent_value_of_sixteen_bits() -> None:
+    held = io.BytesIO()
+    Image.fromarray(np.array([[0, 65535], [257, 0]], np.uint16)).save(held, "PNG", transparency=0)
+    pixels = np.asarray(open_rgb(held.getvalue(), "x"))[..., 0]
+    assert pixels.tolist() == [[255, 255], [1, 255]]
+
+
+def test_wide_integers_are_eight_bits() -> None:
+    assert open_rgb(np.full((4, 5), 200, np.int32), "x").getpixel((0, 0)) == (200, 200, 200)
+    with pytest.raises(InputError, match=r"integer ones in 0\.\.255"):
+        open_rgb(np.full((4, 5), 256, np.int64), "x")

@@ -91,6 +91,13 @@ def test_embeddings_are_those_of_transformers() -> None:
     assert max(found["text"].max(), found["image"].max()) < 1e-5
 
 
+def test_a_text_alone_has_the_same_embedding() -> None:
+    """Nothing is padded then, and the mask is another."""
+    engine = CLIPEngine(FOLDER / "clip.parquet", truncation="ok")
+    found = np.stack([engine.encode_text(text) for text in TEXTS])
+    np.testing.assert_allclose(found, ANSWERS["text"], atol=1e-5)
+
+
 def test_logits_are_those_of_transformers() -> None:
     engine = CLIPEngine(FOLDER / "clip.parquet", truncation="ok")
     logits = engine.compute_similarity(TEXTS, patterns(), apply_temperature=True)

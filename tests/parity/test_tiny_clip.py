@@ -99,6 +99,14 @@ def test_odd_sizes(make_clip: CLIPFactory, tmp_path: Path) -> None:
     check(make_clip(projection_dim=7, text=text | eps, vision=vision | eps), tmp_path)
 
 
+@pytest.mark.parametrize("texts", [["the cat sits"], ["a cat", "red ship"]])
+def test_texts_that_need_no_padding(
+    texts: list[str], tiny_clip: Path, tiny_clip_table: Path
+) -> None:
+    report = validate(tiny_clip_table, tiny_clip, texts=texts, tower="text")
+    assert report.passed, report.to_table()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_checkpoint_in_half_precision(
     dtype: torch.dtype, make_clip: CLIPFactory, tmp_path: Path
