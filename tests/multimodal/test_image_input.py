@@ -1,5 +1,6 @@
 """Whatever is a picture opens as a user would see it; whatever is none is refused by name."""
 
+import io
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
