@@ -29,6 +29,7 @@ from tests.clip_checkpoints import (
     load_reference,
     reference_processor,
 )
+from tests.conversion.checkpoints import read_tensors, write_tensors
 
 BLOCKS = [f"block.{i:02d}.{part}" for i in range(2) for part in ("attn", "mlp")]
 TEXT = ["embeddings", *BLOCKS, "final_norm", "pooled", "embedding"]
@@ -146,6 +147,16 @@ def test_another_checkpoint_of_the_same_shape_fails(
     assert not report.same_answers
     assert not report.passed
     assert "ANSWERS DIFFER" in report.to_table()
+
+
+def test_another_temperature_is_seen(tiny_clip_table: Path, make_clip: CLIPFactory) -> None:
+    checkpoint = make_clip()
+    tensors = read_tensors(checkpoint)
+    write_tensors(checkpoint, {**tensors, "logit_scale": tensors["logit_scale"] * 0.99})
+    report = validate(tiny_clip_table, checkpoint)
+    assert [tap.name for tap in report.taps if not tap.passed] == ["logits"]
+    assert report.same_answers
+    assert not report.passed
 
 
 @pytest.fixture(scope="module")
