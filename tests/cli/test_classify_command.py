@@ -99,7 +99,6 @@ def test_a_broken_picture_is_named(cli: Cli, tiny_clip_table: Path, folder: Path
     assert message.startswith(f"{broken} is a damaged image: ")
 
 
-@pytest.mark.filterwarnings("always")
 def test_a_broken_picture_is_skipped(cli: Cli, tiny_clip_table: Path, folder: Path):
     command = ["classify", tiny_clip_table, folder, "--labels", *LABELS, "--json"]
     wanted = cli(*command).out

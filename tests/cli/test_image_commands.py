@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from llm_compression import convert
 from llm_compression.engine.clip_engine import CLIPEngine
@@ -91,19 +90,18 @@ def test_a_broken_picture_is_named(cli: Cli, tiny_clip_table: Path, folder: Path
     assert not target.exists()
 
 
-@pytest.mark.filterwarnings("always")
 def test_a_broken_picture_is_skipped(cli: Cli, tiny_clip_table: Path, folder: Path, target: Path):
     broken = write_broken(folder)
     arguments = ["--images", folder, "--on-error", "skip", "-o", target]
     outcome = cli("embed", tiny_clip_table, *arguments)
     assert (outcome.status, outcome.out) == (0, f"wrote {target}: 4 vectors of 24 float32\n")
-    assert f"skipped: {broken} is a damaged image: " in outcome.err
+    assert outcome.err.startswith(f"skipped: {broken} is a damaged image: ")
+    assert outcome.err.count("\n") == 1
     assert VectorTable.read(target).sources == names(folder)
     wanted = VisionEncoder(tiny_clip_table).encode(names(folder))
     close(VectorTable.read(target).vectors, wanted)
 
 
-@pytest.mark.filterwarnings("always")
 def test_all_are_skipped(cli: Cli, tiny_clip_table: Path, folder: Path, target: Path):
     arguments = ["--images", write_broken(folder), "--on-error", "skip", "-o", target]
     outcome = cli("embed", tiny_clip_table, *arguments)
@@ -228,7 +226,6 @@ def test_search_prints_a_line_for_each(cli: Cli, tiny_clip_table: Path, folder: 
     assert outcome.out.splitlines() == lines
 
 
-@pytest.mark.filterwarnings("always")
 def test_search_skips_what_cannot_be_read(cli: Cli, tiny_clip_table: Path, folder: Path):
     broken = write_broken(folder)
     command = ["search", tiny_clip_table, QUERY, "--images", folder, "--json"]
@@ -285,30 +282,3 @@ def test_options_that_do_not_go_together(
     options: list[str], words: str, cli: Cli, tiny_clip_table: Path, folder: Path
 ):
     assert words in cli("search", tiny_clip_table, QUERY, "--images", folder, *options).error(2)
-
-
-def test_pictures_are_not_written_over(cli: Cli, tiny_clip_table: Path, tmp_path: Path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    picture, vectors = folder / "cat.png", tmp_path / "v.parquet"
-    Image.new("RGB", (40, 40), "red").save(picture)
-    content = picture.read_bytes()
-    cli("embed", tiny_clip_table, "--images", folder, "-o", vectors)
-    over = ["--sheet", picture]
-    for command in (
-        ["search", tiny_clip_table, "a cat", "--images", folder, *over],
-        ["search", tiny_clip_table, "a cat", "--in", vectors, *over],
-        ["embed", tiny_clip_table, "--images", folder, "-o", picture, "--format", "jsonl"],
-    ):
-        assert "is read by this command" in cli(*command).error(2)
-        assert picture.read_bytes() == content
-
-
-def test_classify_can_skip(cli: Cli, tiny_clip_table: Path, tmp_path: Path):
-    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_text("no picture")
-    command = ["classify", tiny_clip_table, tmp_path, "--labels", "cat", "dog"]
-    assert "b.png is some other data" in cli(*command).error(2)
-    outcome = cli(*command, "--on-error", "skip")
-    assert (outcome.status, str(tmp_path / "a.png") in outcome.out) == (0, True)
-    assert "skipped: " in outcome.err

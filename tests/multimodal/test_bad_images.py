@@ -116,7 +116,7 @@ def test_no_file(tmp_path: Path):
         assert refused(path, str(path)) == f"no image file at {path}"
     for url in ("http://example.org/cat.jpg", "https://example.org/cat.jpg"):
         assert refused(url, url) == f"{url} is a URL; download it and pass its path or bytes"
-    refused("x" * 5000, "x" * 100)
+    assert refused("data:image/jpeg;base64," + "A" * 5000, "data:image").endswith("A" * 100)
     assert "null byte" in refused("a\0b.png", "a\\x00b.png")
     with pytest.raises(InputError, match="the path is empty"):
         open_rgb("", "")

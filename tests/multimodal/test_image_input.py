@@ -1,6 +1,5 @@
 """Whatever is a picture opens as a user would see it; whatever is none is refused by name."""
 
-import io
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from tests.multimodal.pictures import (
     frames,
     opened,
     palette,
+    picture,
     plain,
     turned,
 )
@@ -252,48 +252,16 @@ def test_the_first_picture_of_many(kind: str):
     assert (seen(content) == RED).all()
 
 
-def test_one_lazily_opened_picture_on_many_threads(tmp_path: Path) -> None:
-    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "a.png")
+def test_one_transparent_value_of_16_bits():
+    values = Image.fromarray(np.array([[0, 65535], [257, 0]], np.uint16))
+    assert seen(encoded(values, transparency=0))[..., 0].tolist() == [[255, 255], [1, 255]]
+
+
+def test_one_picture_not_loaded_yet_on_many_threads():
+    content = encoded(picture(300, 300))
     for _ in range(5):
-        shared = Image.open(tmp_path / "a.png")
+        shared = opened(content)
         with ThreadPoolExecutor(8) as pool:
-            opened = list(
-                pool.map(lambda i, image=shared: open_rgb(image, f"image {i}"), range(16))
-            )
-        assert {picture.tobytes() for picture in opened} == {opened[0].tobytes()}
-
-
-def test_a_picture_of_pillows_that_is_broken_or_closed(tmp_path: Path) -> None:
-    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "a.jpg")
-    content = (tmp_path / "a.jpg").read_bytes()
-    with pytest.raises(InputError, match="image 3 is a damaged image"):
-        open_rgb(Image.open(io.BytesIO(content[: len(content) // 2])), "image 3")
-    with Image.open(tmp_path / "a.jpg") as closed:
-        pass
-    with pytest.raises(InputError, match="image 4 is a damaged image"):
-        open_rgb(closed, "image 4")
-
-
-def test_a_name_that_no_file_can_have() -> None:
-    with pytest.raises(InputError, match="no image file at data:image"):
-        open_rgb("data:image/jpeg;base64," + "A" * 5000, "x")
-
-
-def test_bfloat16_and_objects() -> None:
-    half = torch.full((6, 5, 3), 0.5, dtype=torch.bfloat16)
-    assert open_rgb(half, "x").getpixel((0, 0)) == (128, 128, 128)
-    with pytest.raises(InputError, match="x is an array of object; pixels are numbers"):
-        open_rgb(np.full((4, 5), None), "x")
-
-
-def test_the_transparent_value_of_sixteen_bits() -> None:
-    held = io.BytesIO()
-    Image.fromarray(np.array([[0, 65535], [257, 0]], np.uint16)).save(held, "PNG", transparency=0)
-    pixels = np.asarray(open_rgb(held.getvalue(), "x"))[..., 0]
-    assert pixels.tolist() == [[255, 255], [1, 255]]
-
-
-def test_wide_integers_are_eight_bits() -> None:
-    assert open_rgb(np.full((4, 5), 200, np.int32), "x").getpixel((0, 0)) == (200, 200, 200)
-    with pytest.raises(InputError, match=r"integer ones in 0\.\.255"):
-        open_rgb(np.full((4, 5), 256, np.int64), "x")
+            found = list(pool.map(seen, [shared] * 16))
+        np.testing.assert_array_equal(np.stack(found), [found[0]] * 16)
+    np.testing.assert_array_equal(found[0], seen(content))
