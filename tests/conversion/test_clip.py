@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from llm_compression import ArrowEngine, convert, export
 from llm_compression.conversion.clip import TEXT_DEFAULTS, VISION_DEFAULTS
@@ -324,7 +325,6 @@ def sentence_transformers_folder(clip: Path, folder: Path) -> Path:
 
 
 def test_a_folder_of_sentence_transformers(tiny_clip: Path, target: Path, tmp_path: Path):
-    from PIL import Image
     from sentence_transformers import SentenceTransformer
 
     folder = sentence_transformers_folder(tiny_clip, tmp_path / "st")
@@ -352,6 +352,26 @@ def test_a_folder_of_sentence_transformers_comes_back(
     found, wanted = (read_tensors(top / "0_CLIPModel") for top in (back, folder))
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_folder_that_sentence_transformers_saved(tiny_clip: Path, target: Path, tmp_path: Path):
+    """Since its release 5.4 a CLIP is a plain Transformer that a file of its own describes."""
+    from sentence_transformers import SentenceTransformer
+
+    def opened(folder: Path) -> SentenceTransformer:
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+    theirs = opened(tiny_clip)
+    theirs.max_seq_length = 9
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    convert(tmp_path / "saved", target)
+    ours, again = ArrowEngine(target, truncation="ok"), opened(export(target, tmp_path / "back"))
+    texts = ["a photo of a cat", "the red ship runs and the blue truck sits on the dog"]
+    images = [Image.fromarray(picture) for picture in pictures()]
+    assert ours.max_seq_length == again.max_seq_length == 9
+    np.testing.assert_allclose(ours.encode(texts), theirs.encode(texts), atol=2e-6)
+    np.testing.assert_array_equal(again.encode(texts), theirs.encode(texts))
+    np.testing.assert_array_equal(again.encode(images), theirs.encode(images))
 
 
 def test_the_attached_files(tiny_clip: Path, target: Path):

@@ -14,7 +14,7 @@ from llm_compression.errors import (
     UnknownArchitectureError,
 )
 from tests.clip_checkpoints import START, CLIPFactory, clip_tokenizer, write_preprocessor
-from tests.conftest import tiny_tokenizer, write_json
+from tests.conftest import tiny_tokenizer, write_json, write_modules
 from tests.conversion.checkpoints import edit_config, edit_json, read_tensors, write_tensors
 from tests.conversion.test_refused import refuse
 
@@ -258,6 +258,14 @@ def test_a_list_of_modules_that_names_a_clip_beside_others(clip: Path, target: P
             for i, kind in enumerate(["CLIPModel", "Dense"])]  # fmt: skip
     write_json(clip / "modules.json", rows)
     refuse(clip, target, "CLIPModel > Dense")
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_pooling_that_is_not_of_clip(normalize: bool, make_clip: CLIPFactory, target: Path):
+    """sentence-transformers puts one around a text tower alone; CLIP's own would differ from it."""
+    folder = make_clip("CLIPTextModel")
+    write_modules(folder, "mean", normalize=normalize, prompts=None)
+    refuse(folder, target, "modules.json", "Pooling")
 
 
 def test_nothing_is_left_of_a_conversion_that_was_refused(clip: Path, target: Path):
