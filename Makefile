@@ -25,6 +25,9 @@ minilm: $(MINILM)  ## fetch the real all-MiniLM-L6-v2 into models/
 demo: $(STAMP) $(MINILM)  ## convert MiniLM, search with it, compare it with the original
 	@$(RUN) scripts/demo.py
 
+# Threads that wait sleep: those of torch otherwise spin, and tests crawl on a busy machine.
+test test-full test-min: export OMP_WAIT_POLICY := passive
+
 test: $(STAMP) $(MINILM) lint  ## every check but the slow forms
 	$(RUN) $(PYTEST) -m "not slow"
 

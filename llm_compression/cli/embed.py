@@ -98,9 +98,18 @@ def _to_screen(arguments: argparse.Namespace) -> bool:
 
 
 def _embed_images(arguments: argparse.Namespace) -> "VectorTable":
-    for name in ("texts", "file", "prompt", "prompt_name", "max_seq_length", "truncate_dim"):
+    if arguments.texts:
+        raise InputError("give texts or --images, not both")
+    for name in (
+        "file",
+        "prompt",
+        "prompt_name",
+        "max_seq_length",
+        "truncate_dim",
+        "deterministic",
+    ):
         if getattr(arguments, name):
-            raise InputError(f"{name.replace('_', '-')} is for texts, not for --images")
+            raise InputError(f"--{name.replace('_', '-')} is for texts, not for --images")
     if arguments.precision != "float32":
         raise InputError("--precision is for texts; images come out as float32")
     files = image_files(arguments.images)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_LOADING = threading.Lock()  # an image that Pillow opened lazily is read by one thread at a time
+# Pillow reads the pixels and EXIF of an open image in place: by one thread at a time.
+_LOADING = tuple(threading.Lock() for _ in range(64))
 _DAMAGE = (  # what Pillow's decoders raise for damaged files
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, MemoryError,
-    struct.error, AssertionError, AttributeError,
+    struct.error, AssertionError, AttributeError, NotImplementedError, BufferError,
 )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def as_images(inputs: object) -> tuple[list[object], bool]:
         return [inputs], True
     axes = getattr(inputs, "ndim", None)
     if axes is not None:
-        many = axes == 4 or _of_objects(inputs)
+        many = axes == 4 or (axes > 0 and _of_objects(inputs))
         return (list(inputs), False) if many else ([inputs], True)  # type: ignore[call-overload]
     if isinstance(inputs, Sequence):
         return list(inputs), False
@@ -83,6 +84,8 @@ def open_rgb(source: object, name: str) -> "Image":
             f"{name} is too large to be a picture: {error} Scale it down, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from None
+    except PermissionError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}") from error
     except _DAMAGE as error:
         raise InputError(f"{name} is a damaged image: {error}") from error
 
@@ -91,9 +94,9 @@ def _open(source: Any, name: str) -> "Image":
     from PIL import Image
 
     if _is_pil(source):
-        with _LOADING:
-            source.load()
-        return _rgb(source, name)
+        with _LOADING[id(source) // 64 % 64]:
+            upright = _upright(source)
+        return _rgb(upright, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)):
@@ -105,7 +108,7 @@ def _open(source: Any, name: str) -> "Image":
             f"{name} is {type(source).__name__}; pass a path, bytes, a PIL image or an array"
         )
     with Image.open(source) as image:
-        return _rgb(image, name)
+        return _rgb(_upright(image), name)
 
 
 def _is_pil(source: object) -> bool:
@@ -127,7 +130,7 @@ def _existing(source: str | os.PathLike[str]) -> Path:
 
 def _what(source: object) -> str:
     if isinstance(source, (str, os.PathLike)):
-        return "some other data" if Path(source).stat().st_size else "empty"
+        return "some other data" if user_path(source).stat().st_size else "empty"
     return "some other data" if source else "empty"
 
 
@@ -136,8 +139,8 @@ def _rgb(image: Any, name: str) -> "Image":
 
     if 0 in image.size:
         raise InputError(f"{name} is {image.size[0]} x {image.size[1]} pixels; it has none to see")
-    image.load()  # Pillow turns a TIFF itself, as it reads it
-    image = _upright(image)
+    if image.mode in ("La", "RGBa"):  # premultiplied
+        image = image.convert(image.mode.upper())
     if image.mode.startswith(("I", "F")):
         image = _grey(image, name)
     # transformers/image_transforms.py, convert_to_rgb
@@ -155,7 +158,9 @@ def _grey(image: Any, name: str) -> "Image":
     from PIL import Image
 
     numbers = np.asarray(image)
-    pixels = eight_bit(numbers, name, sixteen=True)
+    # files hold 16 bits in mode I; what was made in memory is an array like any other
+    sixteen = image.mode.startswith("I;16") or image.format is not None
+    pixels = eight_bit(numbers, name, sixteen=sixteen)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         pixels[numbers == transparent] = 255
@@ -171,13 +176,9 @@ def _upright(image: Any) -> Any:
         2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
         6: turn.ROTATE_270, 7: turn.TRANSVERSE, 8: turn.ROTATE_90,
     }  # fmt: skip
+    image.load()  # Pillow turns a TIFF itself, as it reads it
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except _DAMAGE:
         return image
-    if orientation not in turns:
-        return image
-    info = image.info
-    turned = image.transpose(turns[orientation])
-    turned.info = info
-    return turned
+    return image.transpose(turns[orientation]) if orientation in turns else image

@@ -19,8 +19,9 @@ Size = tuple[int, int]  # height, width
 class ImageProcessor:
     """Resize, centre crop, scale and normalise, bit-equal to transformers' processor on Pillow.
 
-    (image_processing_backends.py, PilBackend; image_transforms.py.) Pixels are scaled and
-    normalised by a table of the 256 values that a channel can have.
+    (image_processing_backends.py, PilBackend; image_transforms.py.) Only a strip so thin that it
+    would be resized to more than 67 megapixels is cut first, which may change its rounding.
+    Pixels are scaled and normalised by a table of the 256 values that a channel can have.
     """
 
     def __init__(self, spec: ImageSpec) -> None:

@@ -1,6 +1,5 @@
 """VisionEncoder: pictures to embeddings by the vision tower of any model."""
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from llm_compression.multimodal.inputs import check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
 from llm_compression.multimodal.vision_model import VisionModel
 from llm_compression.spec.tensors import vision_tensors
+from llm_compression.weights.loader import cores
 
 OnError = Literal["raise", "skip"]
 _AHEAD = 2  # batches whose pictures are decoded while the core works on another
@@ -208,7 +208,7 @@ class VisionEncoder(Pretrained):
                 return index, None
 
         starts = range(0, len(sources), batch_size)
-        with ThreadPoolExecutor(os.cpu_count() or 1, "decode") as pool:
+        with ThreadPoolExecutor(cores(), "decode") as pool:
             ahead: deque[list[Future[tuple[int, np.ndarray | None]]]] = deque()
             try:
                 for start in starts:

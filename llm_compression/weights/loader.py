@@ -53,7 +53,7 @@ class WeightLoader:
         threads: int | None = None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
-        self._threads = threads or _cores()
+        self._threads = threads or cores()
         self._mapped = self._map(check_values=verify) if mapped else None
 
     @property
@@ -143,7 +143,8 @@ class WeightLoader:
         return groups * self.get_tensor(by.scale).to(torch.float32).unsqueeze(by.axis + 1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

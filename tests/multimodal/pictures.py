@@ -141,6 +141,8 @@ CLEARS: dict[str, object] = {  # all of them transparent
     "rgba, webp": encoded(plain(_CLEAR, "RGBA"), "WEBP", lossless=True, exact=True),
     "grey": plain((40, 0), "LA"),
     "grey, png": encoded(plain((40, 0), "LA")),
+    "premultiplied": plain(_CLEAR, "RGBA").convert("RGBa"),
+    "grey, premultiplied": plain((40, 0), "LA").convert("La"),
     "palette": encoded(_RED_HALF, transparency=0),
     "palette, bytes": encoded(_RED_HALF, transparency=b"\0\xff"),
     "palette, gif": encoded(_RED_HALF, "GIF", transparency=0),

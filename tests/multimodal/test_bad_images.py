@@ -1,5 +1,6 @@
 """Whatever is no picture, or no whole one, is refused by an error that names it."""
 
+import io
 import random
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.image_input import open_rgb
+from llm_compression.multimodal.image_input import as_images, open_rgb
 from tests.multimodal.pictures import FILES, PICTURE, RGB, encoded, opened, plain, png
 
 
@@ -91,6 +92,23 @@ def test_a_file_that_is_no_picture(content: bytes, what: str, tmp_path: Path):
     path.write_bytes(content)
     assert refused(path, str(path)) == f"{path} is {what}, not an image that Pillow reads"
     assert refused(content) == f"image 7 is {what}, not an image that Pillow reads"
+
+
+def test_a_text_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "cat.jpg").write_text("no picture")
+    assert "is some other data" in refused("~/cat.jpg", "~/cat.jpg")
+
+
+def test_an_open_file_that_is_no_picture():
+    assert "is some other data" in refused(io.BytesIO(b"no picture"))
+
+
+def test_what_no_array_can_be_made_of():
+    refused(torch.zeros(3, 8, 9, device="meta"))
+    refused(memoryview(b"abcdefgh")[::2])
+    assert as_images(np.array(None))[1]
+    assert "is an array of object" in refused(np.array(None))
 
 
 @pytest.mark.parametrize("side", [20_000, 60_000])

@@ -1,6 +1,7 @@
 """Whatever is a picture opens as a user would see it; whatever is none is refused by name."""
 
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -265,3 +266,18 @@ def test_one_picture_not_loaded_yet_on_many_threads():
             found = list(pool.map(seen, [shared] * 16))
         np.testing.assert_array_equal(np.stack(found), [found[0]] * 16)
     np.testing.assert_array_equal(found[0], seen(content))
+
+
+def test_one_turned_picture_on_many_threads(monkeypatch: pytest.MonkeyPatch):
+    """Pillow marks the EXIF of an image as read before it has read it."""
+    load = Image.Exif.load
+
+    def slow(exif: Image.Exif, content: bytes) -> None:
+        time.sleep(0.02)
+        load(exif, content)
+
+    monkeypatch.setattr(Image.Exif, "load", slow)
+    shared = opened(turned(PICTURE, 6))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(seen, [shared] * 8))
+    assert {pixels.shape for pixels in found} == {(24, 16, 3)}
