@@ -65,7 +65,7 @@ def open_rgb(source: object, name: str) -> "Image":
     """One picture as 8-bit RGB.
 
     Turned as its EXIF orientation says; transparency on white; the first frame of an animation;
-    16 bits scaled to 8. Floating-point arrays hold 0 to 1, integer arrays 0 to 255 or, in uint16,
+    16 bits, which Pillow holds in mode I as well, scaled to 8. Floating-point arrays hold 0 to 1, integer arrays 0 to 255 or, in uint16,
     to 65535; axes are (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels.
 
     Raises:
@@ -158,9 +158,7 @@ def _grey(image: Any, name: str) -> "Image":
     from PIL import Image
 
     numbers = np.asarray(image)
-    # files hold 16 bits in mode I; what was made in memory is an array like any other
-    sixteen = image.mode.startswith("I;16") or image.format is not None
-    pixels = eight_bit(numbers, name, sixteen=sixteen)
+    pixels = eight_bit(numbers, name, sixteen=True)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         pixels[numbers == transparent] = 255

@@ -113,7 +113,7 @@ def test_all_are_skipped(cli: Cli, tiny_clip_table: Path, folder: Path, target: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["a text"], "for texts, not for --images"),
+        (["a text"], "give texts or --images, not both"),
         (["--file", "texts.txt"], "file is for texts, not for --images"),
         (["--prompt", "query: "], "prompt is for texts, not for --images"),
         (["--prompt-name", "query"], "prompt-name is for texts, not for --images"),
