@@ -65,8 +65,9 @@ def open_rgb(source: object, name: str) -> "Image":
     """One picture as 8-bit RGB.
 
     Turned as its EXIF orientation says; transparency on white; the first frame of an animation;
-    16 bits, which Pillow holds in mode I as well, scaled to 8. Floating-point arrays hold 0 to 1, integer arrays 0 to 255 or, in uint16,
-    to 65535; axes are (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels.
+    16 bits, which Pillow holds in mode I as well, scaled to 8. Floating-point arrays hold 0 to 1,
+    integer arrays 0 to 255 or, in uint16, to 65535; axes are (H, W), (H, W, C) or (C, H, W) with
+    1, 3 or 4 channels.
 
     Raises:
         InputError: it is no picture, damaged, or too large; the message names it.
