@@ -13,7 +13,7 @@ from llm_compression.errors import (
     CheckpointNotFoundError,
     UnknownArchitectureError,
 )
-from tests.clip_checkpoints import START, CLIPFactory, clip_tokenizer, write_preprocessor
+from tests.clip_checkpoints import NEWER, START, CLIPFactory, clip_tokenizer, write_preprocessor
 from tests.conftest import tiny_tokenizer, write_json, write_modules
 from tests.conversion.checkpoints import edit_config, edit_json, read_tensors, write_tensors
 from tests.conversion.test_refused import refuse
@@ -233,7 +233,7 @@ def test_towers_that_meet_nowhere(clip: Path, target: Path):
 
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_a_tensor_under_the_names_of_two_releases(tower: str, make_clip: CLIPFactory, target: Path):
-    folder = make_clip(f"CLIP{tower.title()}Model")
+    folder = make_clip(f"CLIP{tower.title()}Model", names=NEWER)
     tensors = read_tensors(folder)
     name = "encoder.layers.0.layer_norm1.bias"
     write_tensors(folder, {**tensors, f"{tower}_model.{name}": tensors[name].clone()})
