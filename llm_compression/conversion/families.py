@@ -105,9 +105,15 @@ def _bert(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
 
 
 def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprint:
+    if modules.pooling and not modules.guessed:
+        raise UnknownArchitectureError(
+            f"{folder / st.MODULES} puts a Pooling behind CLIP, which has its own; supported is "
+            "one Transformer or CLIPModel alone"
+        )
     inner, infos = checkpoint.folder, checkpoint.tensors()
     config = Config(checkpoint.config, str(inner))
     model_type = checkpoint.config["model_type"]
+    length_file, length, _ = st.length_and_case(inner, st.PLAIN_CLIP)
     text = embedding = tokenizer = vision = image = None
     files: list[Attachment] = []
     notes: list[str] = []
@@ -115,7 +121,7 @@ def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
         part = clip.tower_config(config, "text")
         text = clip.text_spec(part, clip.projection_dim(config, infos, clip.TEXT_PROJECTION))
         pooling, eos = clip.pooling(part)
-        longest = tok.max_length(inner, None, text.max_tokens)
+        longest = tok.max_length(inner, length, text.max_tokens)
         content, tokenizer = _tokenizer(inner, part, text, longest, lowercase=False, eos=eos)
         embedding = st.embedding_spec(folder, pooling, longest, normalize=False)
         name = str(modules.transformer / tok.TOKENIZER)
@@ -126,8 +132,10 @@ def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
         image, stated = read_preprocessing(inner, vision.image_size)
         notes += [] if stated else [_GUESSED_PREPROCESSING]
     spec = ModelSpec(Family.CLIP, text, tokenizer, embedding, vision, image)
-    own = (_CONFIG, tok.TOKENIZER_CONFIG, _SPECIAL_TOKENS, PREPROCESSOR, PROCESSOR)
-    names = [str(modules.transformer / name) for name in own]
+    own = (
+        _CONFIG, tok.TOKENIZER_CONFIG, _SPECIAL_TOKENS, PREPROCESSOR, PROCESSOR, length_file,
+    )  # fmt: skip
+    names = [str(modules.transformer / name) for name in own if name]
     return Blueprint(
         checkpoint,
         modules.transformer,

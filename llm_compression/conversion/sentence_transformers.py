@@ -14,10 +14,18 @@ PROMPTS = "config_sentence_transformers.json"
 _BERT_CONFIG = "sentence_{}_config.json"  # older releases put the model type into the name
 _MODEL_TYPES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "albert", "mpnet")
 _UNDERSTOOD = ("max_seq_length", "do_lower_case", "unpad_inputs", "model_args", "model_kwargs")
-_PLAIN_TEXT = {  # what release 6 writes for a text model
+PLAIN_TEXT = {  # what release 6 writes for a text model
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
+PLAIN_CLIP = {  # and for a CLIP model
+    "transformer_task": "feature-extraction",
+    "module_output_name": "sentence_embedding",
+    "modality_config": {
+        "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
+        "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
+    },
 }
 _LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
     "pooling_mode_cls_token": "cls",
@@ -98,13 +106,18 @@ def _pooling(config: Mapping[str, Any], where: Path) -> Pooling:
     return Pooling(modes[0])
 
 
-def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
-    """File name, ``max_seq_length`` and ``do_lower_case`` of the transformer's own config."""
+def length_and_case(
+    folder: Path, plain: Mapping[str, object] = PLAIN_TEXT
+) -> tuple[str | None, int | None, bool]:
+    """File name, ``max_seq_length`` and ``do_lower_case`` of the transformer's own config.
+
+    ``plain`` is what the config says of a model of this kind that is run as it is.
+    """
     for model_type in _MODEL_TYPES:
         name = _BERT_CONFIG.format(model_type)
         if (folder / name).is_file():
             config = read_json_object(folder / name)
-            _refuse_settings(config, folder / name)
+            _refuse_settings(config, folder / name, plain)
             length = config.get("max_seq_length")
             if length is not None and (type(length) is not int or length < 1):
                 raise CheckpointError(f"{folder / name}: max_seq_length is {length!r}")
@@ -112,10 +125,10 @@ def length_and_case(folder: Path) -> tuple[str | None, int | None, bool]:
     return None, None, False
 
 
-def _refuse_settings(config: Mapping[str, Any], path: Path) -> None:
+def _refuse_settings(config: Mapping[str, Any], path: Path, plain: Mapping[str, object]) -> None:
     """Refuse what would change the model and is not understood here."""
     for key, value in config.items():
-        if key in _UNDERSTOOD or value in (None, {}, []) or value == _PLAIN_TEXT.get(key):
+        if key in _UNDERSTOOD or value in (None, {}, []) or value == plain.get(key):
             continue
         raise UnknownArchitectureError(
             f"{path}: {key} = {value!r} is not supported; remove it if the model does without"
