@@ -11,8 +11,8 @@ from llm_compression.validation.tolerance import Tolerance
 class ValidationReport:
     """The outcome; ``passed`` when every tap is within its bounds and the tokens agree.
 
-    For a model of both towers the same best text must be found for every image, too. Taps of a
-    model of both towers bear the tower's name, as in ``vision.block.00.attn``.
+    In float32 the same best text must be found for every image, too. Taps of a model of both
+    towers bear the tower's name, as in ``vision.block.00.attn``.
     """
 
     model: str
@@ -30,7 +30,8 @@ class ValidationReport:
     @property
     def passed(self) -> bool:
         """Whether every bound holds."""
-        agreed = self.same_tokens and self.same_answers
+        # in fewer bits the best of two that are all but equal may be the other
+        agreed = self.same_tokens and (self.same_answers or self.compute_dtype != "float32")
         return agreed and all(tap.passed for tap in self.taps)
 
     def to_json(self) -> str:
