@@ -52,7 +52,7 @@ def warn_non_finite(name: str, tensor: torch.Tensor) -> None:
         return
     parts = torch.split(tensor.reshape(-1), _CHECK_ELEMENTS)
     # a finite sum proves finite values, at a sixth of the time of looking at each
-    odd = [part for part in parts if not torch.isfinite(part.sum(dtype=torch.float64))]
+    odd = [part for part in parts if not torch.isfinite(part.sum(dtype=torch.float32))]
     bad = sum(int(torch.count_nonzero(~torch.isfinite(part))) for part in odd)
     if bad:
         warnings.warn(
