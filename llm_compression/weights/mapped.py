@@ -54,6 +54,7 @@ class MappedCopy:
             self.bytes = map_file(path)
             self._reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
             self._check_identity(self._reader.schema.metadata or {}, fingerprint)
+            self._reader.schema.field(SUM_COLUMN)  # a KeyError if another writer left it out
             self.tensors = locate_tensors(self._reader, pa.py_buffer(self.bytes).address)
         except (
             pa.ArrowException,

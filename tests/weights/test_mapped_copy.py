@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from llm_compression.errors import CorruptWeightTableError, UnsupportedVersionError
+from llm_compression.weights import mapping
 from llm_compression.weights.loader import MappedCopyWarning, WeightLoader
-from llm_compression.weights.mapped import MappedCopy
+from llm_compression.weights.mapped import SUM_COLUMN, MappedCopy
 from llm_compression.weights.mapping import beside, mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from tests.weights import work
@@ -216,3 +217,19 @@ def test_no_warning_otherwise(model: Path):
         warnings.simplefilter("always")
         WeightLoader(model, mapped=True).load_weights()
     assert said == []
+
+
+def test_a_copy_without_checksums_is_made_again(model: Path, copy: Path, content: Content):
+    reader = pa.ipc.open_file(pa.memory_map(str(copy)))
+    batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    kept = [name for name in reader.schema.names if name != SUM_COLUMN]
+    schema = pa.schema([reader.schema.field(n) for n in kept], reader.schema.metadata)
+    other = copy.with_name("other")
+    with pa.ipc.new_file(str(other), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch.select(kept).cast(schema))
+    mapping._seal(other)
+    other.replace(copy)
+    with pytest.raises(CorruptWeightTableError, match="damage in its header"):
+        MappedCopy(copy, WeightTable(model).fingerprint)
+    check(WeightLoader(model, mapped=True), content)
