@@ -14,18 +14,27 @@ PROMPTS = "config_sentence_transformers.json"
 _BERT_CONFIG = "sentence_{}_config.json"  # older releases put the model type into the name
 _MODEL_TYPES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "albert", "mpnet")
 _UNDERSTOOD = ("max_seq_length", "do_lower_case", "unpad_inputs", "model_args", "model_kwargs")
-PLAIN_TEXT = {  # what release 6 writes for a text model
-    "transformer_task": "feature-extraction",
-    "module_output_name": "token_embeddings",
-    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+Plain = Mapping[str, tuple[object, ...]]  # what may stand under a key
+
+
+def _reads(output: str | None) -> dict[str, object]:
+    return {
+        side: {"method": f"get_{side}_features", "method_output_name": output}
+        for side in ("text", "image")
+    }
+
+
+PLAIN_TEXT: Plain = {  # what release 6 writes for a text model
+    "transformer_task": ("feature-extraction",),
+    "module_output_name": ("token_embeddings",),
+    "modality_config": (
+        {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    ),
 }
-PLAIN_CLIP = {  # and for a CLIP model
-    "transformer_task": "feature-extraction",
-    "module_output_name": "sentence_embedding",
-    "modality_config": {
-        "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
-        "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
-    },
+PLAIN_CLIP: Plain = {  # and for a CLIP model, with transformers 5 and 4
+    "transformer_task": ("feature-extraction",),
+    "module_output_name": ("sentence_embedding",),
+    "modality_config": (_reads("pooler_output"), _reads(None)),
 }
 _LEGACY_POOLING = {  # the keys of 1_Pooling/config.json before release 6
     "pooling_mode_cls_token": "cls",
@@ -106,9 +115,7 @@ def _pooling(config: Mapping[str, Any], where: Path) -> Pooling:
     return Pooling(modes[0])
 
 
-def length_and_case(
-    folder: Path, plain: Mapping[str, object] = PLAIN_TEXT
-) -> tuple[str | None, int | None, bool]:
+def length_and_case(folder: Path, plain: Plain = PLAIN_TEXT) -> tuple[str | None, int | None, bool]:
     """File name, ``max_seq_length`` and ``do_lower_case`` of the transformer's own config.
 
     ``plain`` is what the config says of a model of this kind that is run as it is.
@@ -125,10 +132,10 @@ def length_and_case(
     return None, None, False
 
 
-def _refuse_settings(config: Mapping[str, Any], path: Path, plain: Mapping[str, object]) -> None:
+def _refuse_settings(config: Mapping[str, Any], path: Path, plain: Plain) -> None:
     """Refuse what would change the model and is not understood here."""
     for key, value in config.items():
-        if key in _UNDERSTOOD or value in (None, {}, []) or value == plain.get(key):
+        if key in _UNDERSTOOD or value in (None, {}, []) or value in plain.get(key, ()):
             continue
         raise UnknownArchitectureError(
             f"{path}: {key} = {value!r} is not supported; remove it if the model does without"
