@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from llm_compression.errors import InputError
-from llm_compression.inference.bind import Tensors, bind_linear, check_tensors
+from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.precision import cast, compute_type
-from llm_compression.inference.taps import Taps, tap
+from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.pooling import PaddedTokens, normalize, pool
+from llm_compression.multimodal.head import bind_head
+from llm_compression.multimodal.pooling import PaddedTokens, pool
 from llm_compression.multimodal.text_tower import bind_text_tower
 from llm_compression.multimodal.tokenizer import Tokens
 from llm_compression.spec.model import EmbeddingSpec, ModelSpec, TokenizerSpec
@@ -33,12 +34,10 @@ class TextModel:
     def __init__(self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str) -> None:
         self.spec, self.tokenizer, self.embedding = text_parts(spec)
         check_tensors(tensors, text_tensors(self.spec))
-        self._dtype = compute_type(compute_dtype)
         with torch.inference_mode():
-            tensors = cast(tensors, self._dtype)
+            tensors = cast(tensors, compute_type(compute_dtype))
             self._tower = bind_text_tower(tensors, self.spec)
-            projected = self.spec.projection_dim is not None
-            self._projection = bind_linear(tensors, "text.projection") if projected else None
+            self._head = bind_head(tensors, "text", self.spec.projection_dim)
 
     def __call__(
         self, batch: Sequence[Tokens], *, normalized: bool, taps: Taps | None = None
@@ -52,16 +51,9 @@ class TextModel:
             tokens = self._pad(batch)
             mask = None if tokens.mask.all() else tokens.mask
             hidden = self._tower(tokens.ids, mask, taps)  # (B, T, D)
-            pooled = tap(taps, "pooled", pool(self.embedding.pooling, hidden, tokens))
-            embedding = self._project(pooled)
-            embedding = normalize(embedding) if normalized else embedding
-            tap(taps, "embedding", embedding)
+            pooled = pool(self.embedding.pooling, hidden, tokens)
+            pooled, embedding = self._head(pooled, normalized=normalized, taps=taps)
             return Encoded(hidden.float(), tokens.mask, pooled, embedding)
-
-    def _project(self, pooled: torch.Tensor) -> torch.Tensor:
-        if self._projection is None:
-            return pooled
-        return self._projection(pooled.to(self._dtype)).float()
 
     def _pad(self, batch: Sequence[Tokens]) -> PaddedTokens:
         """Ids (B, T), padded on the right, and the mask (B, T) of real tokens."""

@@ -3,11 +3,11 @@
 import torch
 
 from llm_compression.errors import InputError
-from llm_compression.inference.bind import Tensors, bind_linear, check_tensors
+from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.precision import cast, compute_type
-from llm_compression.inference.taps import Taps, tap
+from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.pooling import normalize
+from llm_compression.multimodal.head import bind_head
 from llm_compression.multimodal.vision_tower import bind_vision_tower
 from llm_compression.spec.image import ImageSpec
 from llm_compression.spec.model import ModelSpec
@@ -35,8 +35,7 @@ class VisionModel:
         with torch.inference_mode():
             tensors = cast(tensors, self._dtype)
             self._tower = bind_vision_tower(tensors, self.spec)
-            projected = self.spec.projection_dim is not None
-            self._projection = bind_linear(tensors, "vision.projection") if projected else None
+            self._head = bind_head(tensors, "vision", self.spec.projection_dim)
 
     def __call__(
         self, pixels: torch.Tensor, *, normalized: bool, taps: Taps | None = None
@@ -48,12 +47,10 @@ class VisionModel:
         """
         with torch.inference_mode():
             hidden = self._tower(pixels.to(self._dtype), taps)  # (B, P + 1, D)
-            pooled = tap(taps, "pooled", self._tower.pool(hidden))
-            embedding = (self._projection(pooled) if self._projection else pooled).float()
-            embedding = normalize(embedding) if normalized else embedding
-            tap(taps, "embedding", embedding)
+            pooled = self._tower.pool(hidden)
+            pooled, embedding = self._head(pooled, normalized=normalized, taps=taps)
             mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
-            return Encoded(hidden.float(), mask, pooled.float(), embedding)
+            return Encoded(hidden.float(), mask, pooled, embedding)
 
 
 def vision_parts(spec: ModelSpec) -> tuple[VisionSpec, ImageSpec]:
