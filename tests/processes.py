@@ -12,10 +12,10 @@ import pytest
 def processes() -> ForkServerContext:
     """Processes forked from one that imported the package and computed nothing.
 
-    They inherit no thread, no mapping and no environment of a test: hand over what they need.
+    They inherit no thread, mapping, socket or environment of a test: hand over what they need.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.weights.work"])
+    context.set_forkserver_preload(["tests.conversion.work", "tests.weights.work"])
     return context
 
 

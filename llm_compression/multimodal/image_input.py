@@ -22,7 +22,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _LOADING = tuple(threading.Lock() for _ in range(64))
 _DAMAGE = (  # what Pillow's decoders raise for damaged files
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, MemoryError,
-    struct.error, AssertionError, AttributeError, NotImplementedError, BufferError,
+    struct.error, AssertionError, NotImplementedError, BufferError,
 )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,6 @@ def target(tmp_path: Path) -> Path:
     """Where to convert to: in a folder of its own, so that litter shows."""
     (tmp_path / "out").mkdir()
     return tmp_path / "out" / "model.parquet"
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Processes forked from one that imported the package and computed nothing.
-
-    They inherit no thread, no socket and no environment of a test: hand over what they need.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.conversion.work"])
-    return context
 
 
 @pytest.fixture(scope="session")
