@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-pytest_plugins = ["tests.clip_checkpoints", "tests.processes"]
+pytest_plugins = ["tests.clip_checkpoints", "tests.processes", "tests.whisper_checkpoints"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub by accident
 

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from llm_compression.spec.names import FLOAT_DTYPES
 
@@ -14,6 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="the file to write, as an option")
     parser.add_argument(
         "--dtype", choices=FLOAT_DTYPES, help="stored type; default: the source's own"
+    )
+    parser.add_argument(
+        "--keep-decoder",
+        action="store_true",
+        help="keep Whisper's decoder too, which embeddings do not need, for `export`",
     )
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--cache-dir", help="the hub's download cache")
@@ -33,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         source,
         output,
         dtype=arguments.dtype,
+        keep_decoder=arguments.keep_decoder,
         revision=arguments.revision,
         cache_dir=arguments.cache_dir,
         local_files_only=arguments.offline,
@@ -40,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    for dropped in report.dropped:
-        print(f"left out: {dropped}")
+    for line in _left_out(report.dropped):
+        print(f"left out: {line}")
     print(f"fingerprint: {report.fingerprint}")
     as_stored = f"(as {arguments.dtype}) " if arguments.dtype else ""
     ratio = report.stored_bytes / report.source_bytes
@@ -54,6 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
         f"{report.path} and compared with the source {as_stored}bit for bit"
     )
     return 0
+
+
+def _left_out(dropped: Sequence[str]) -> Iterator[str]:
+    """The tensors one by one, or the first of several that share a reason."""
+    for reason, lines in groupby(dropped, key=lambda line: line.partition(": ")[2]):
+        first, *more = (line.partition(": ")[0] for line in lines)
+        yield f"{first}{f' and {len(more)} more' if more else ''}: {reason}"
 
 
 def _one(arguments: argparse.Namespace, position: str, option: str) -> str:

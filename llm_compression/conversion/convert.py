@@ -48,6 +48,7 @@ def convert(
     output: str | Path,
     *,
     dtype: str | None = None,
+    keep_decoder: bool = False,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
@@ -57,7 +58,8 @@ def convert(
     """Convert a checkpoint (a folder or hub id) into the weight table ``output``.
 
     ``dtype`` None keeps the source's dtypes and bits; ``float32``, ``float16`` or ``bfloat16``
-    casts floating tensors, and the table records what they were. ``output`` may be a folder that
+    casts floating tensors, and the table records what they were. ``keep_decoder`` keeps the
+    decoder of Whisper too, for `export`; embeddings need none. ``output`` may be a folder that
     exists; the table is then ``model.parquet`` inside it. It appears under its name only after
     every tensor was read back and compared bit for bit.
 
@@ -76,7 +78,7 @@ def convert(
         local_files_only=local_files_only,
         token=token,
     )
-    blueprint = read_blueprint(origin.folder)
+    blueprint = read_blueprint(origin.folder, keep_decoder=keep_decoder)
     _keep_source(target, origin, blueprint)
     provenance = _provenance(origin, blueprint)
     with output_errors(target), atomic_write(target) as draft:

@@ -1,15 +1,21 @@
 """From a checkpoint folder to a model spec and a plan: one function per family."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from llm_compression.conversion import bert, clip
+from llm_compression.conversion import bert, clip, whisper
 from llm_compression.conversion import sentence_transformers as st
 from llm_compression.conversion import tokenizers as tok
 from llm_compression.conversion.apply import Plan, make_plan
 from llm_compression.conversion.blueprint import Attachment, Blueprint, attach
 from llm_compression.conversion.config import Config
-from llm_compression.conversion.preprocessing import PREPROCESSOR, PROCESSOR, read_preprocessing
+from llm_compression.conversion.preprocessing import (
+    PREPROCESSOR,
+    PROCESSOR,
+    read_preprocessing,
+    read_sound,
+)
 from llm_compression.conversion.rules import Rule
 from llm_compression.conversion.source import Checkpoint
 from llm_compression.errors import CheckpointError, SpecError, UnknownArchitectureError
@@ -24,13 +30,16 @@ _CONFIG, _SPECIAL_TOKENS = "config.json", "special_tokens_map.json"
 _GUESSED_POOLING = (
     "no modules.json: mean pooling without normalisation, as sentence-transformers takes it"
 )
+_GUESSED_SOUND = f"no {PREPROCESSOR}: sound is taken at 16 kHz in windows of 30 s, as Whisper does"
 _GUESSED_PREPROCESSING = (
     f"no {PREPROCESSOR}: images are resized, cropped and normalised as CLIP's own processor does"
 )
 
 
-def read_blueprint(folder: Path) -> Blueprint:
+def read_blueprint(folder: Path, *, keep_decoder: bool = False) -> Blueprint:
     """Recognise the family of a checkpoint folder and describe its model.
+
+    ``keep_decoder`` keeps the weights of a decoder that embeddings do not pass through.
 
     Raises:
         UnknownArchitectureError: no family knows its ``model_type``; the message lists them.
@@ -50,8 +59,14 @@ def read_blueprint(folder: Path) -> Blueprint:
             f"{folder}: model_type {model_type!r} is not supported; supported are "
             f"{', '.join(sorted(FAMILIES))}"
         )
+    if keep_decoder and model_type not in _WITH_DECODER:
+        raise UnknownArchitectureError(
+            f"{folder}: a model of {model_type} has no decoder to keep; convert without "
+            "keep_decoder (--keep-decoder)"
+        )
+    families = _WITH_DECODER if keep_decoder else FAMILIES
     try:
-        return FAMILIES[model_type](folder, modules, checkpoint)
+        return families[model_type](folder, modules, checkpoint)
     except SpecError as error:
         raise CheckpointError(f"{folder} describes a model that cannot be: {error}") from error
 
@@ -146,6 +161,32 @@ def _clip(folder: Path, modules: st.Modules, checkpoint: Checkpoint) -> Blueprin
     )
 
 
+def _whisper(
+    folder: Path, modules: st.Modules, checkpoint: Checkpoint, *, keep_decoder: bool = False
+) -> Blueprint:
+    inner = checkpoint.folder
+    if keep_decoder and not whisper.has_decoder(checkpoint.tensors()):
+        raise CheckpointError(
+            f"{inner} holds no decoder; convert without keep_decoder (--keep-decoder)"
+        )
+    config = Config(checkpoint.config, str(inner), defaults=whisper.DEFAULTS)
+    audio = whisper.audio_spec(config)
+    sound, stated = read_sound(inner, audio.num_mel_bins)
+    decoder = whisper.audio_decoder_spec(config) if keep_decoder else None
+    spec = ModelSpec(
+        Family.WHISPER, None, None, None, audio=audio, sound=sound, audio_decoder=decoder
+    )
+    own = (_CONFIG, PREPROCESSOR, PROCESSOR, *(whisper.DECODER_FILES if keep_decoder else ()))
+    return Blueprint(
+        checkpoint,
+        modules.transformer,
+        spec,
+        _plan(whisper.rules(keep_decoder=keep_decoder), checkpoint, spec),
+        tuple(attach(folder, [str(modules.transformer / name) for name in own])),
+        () if stated else (_GUESSED_SOUND,),
+    )
+
+
 def _tokenizer(
     inner: Path,
     config: Config,
@@ -171,14 +212,23 @@ def _tokenizer(
 
 def _plan(rules: list[Rule], checkpoint: Checkpoint, spec: ModelSpec) -> Plan:
     infos, where = checkpoint.tensors(), str(checkpoint.folder)
-    layers = max(tower.num_layers for tower in spec.towers)
+    stacks = (*spec.towers, *([spec.audio_decoder] if spec.audio_decoder else []))
+    layers = max(stack.num_layers for stack in stacks)
     if layers > max(len(infos), _MOST_LAYERS):  # a list of what is missing has an end
         raise CheckpointError(f"{where}: {layers} layers, but only {len(infos)} tensors")
     shapes = {name: info.shape for name, info in infos.items()}
     return make_plan(rules, shapes, expected_tensors(spec), where)
 
 
-FAMILIES: dict[str, Callable[[Path, st.Modules, Checkpoint], Blueprint]] = {
+Reader = Callable[[Path, st.Modules, Checkpoint], Blueprint]
+FAMILIES: dict[str, Reader] = {
     **dict.fromkeys(bert.VARIANTS, _bert),
     **dict.fromkeys(clip.RULES, _clip),
+    "whisper": _whisper,
 }
+FAMILY_OF = {
+    **dict.fromkeys(bert.VARIANTS, Family.BERT),
+    **dict.fromkeys(clip.RULES, Family.CLIP),
+    "whisper": Family.WHISPER,
+}
+_WITH_DECODER: dict[str, Reader] = {"whisper": partial(_whisper, keep_decoder=True)}

@@ -11,8 +11,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_ENDINGS = (".parquet", ".arrow", ".safetensors", ".bin", ".json")
 # Weights lie at the root or, as old sentence-transformers saved them, in 0_Transformer; ONNX and
 # OpenVINO folders are left alone.
-_TEXT = ["*.json", "*/config.json", "vocab.txt", "*Transformer/vocab.txt"]
+_TEXT = ["*.json", "*/config.json", "vocab.txt", "merges.txt", "*Transformer/vocab.txt"]
 _SAFETENSORS = ["model*.safetensors", "*Transformer/model*.safetensors"]
+_SECOND = ["*.fp32-*"]  # the weights once more, as some repositories of Whisper have
 _PICKLE = ["pytorch_model*.bin", "*Transformer/pytorch_model*.bin"]
 
 
@@ -80,6 +81,7 @@ def _download(
                 local_files_only=offline,
                 token=token,
                 allow_patterns=patterns,
+                ignore_patterns=_SECOND,
             )
         )
 

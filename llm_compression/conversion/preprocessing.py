@@ -1,12 +1,14 @@
-"""The image preprocessing of a checkpoint as an `ImageSpec`."""
+"""The preprocessing of a checkpoint as an `ImageSpec` or a `SoundSpec`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_compression.conversion.config import Config
 from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import CheckpointError, UnknownArchitectureError
 from llm_compression.spec.image import ImageSpec, Resample
+from llm_compression.spec.sound import SoundSpec
 
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # transformers 5 puts all of a processor into one file
@@ -26,6 +28,10 @@ _DEFAULTS: dict[str, Any] = {
     "do_convert_rgb": True,
 }
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
+_EXTRACTOR = "WhisperFeatureExtractor"
+# feature_extraction_whisper.py
+_SOUND_DEFAULTS = {"sampling_rate": 16000, "n_fft": 400, "hop_length": 160, "chunk_length": 30}
+_PLAIN_SOUND = {"do_normalize": False, "dither": 0.0, "padding_value": 0.0, "padding_side": "right"}
 _PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
 
 
@@ -36,7 +42,7 @@ def read_preprocessing(folder: Path, image_size: int) -> tuple[ImageSpec, bool]:
         UnknownArchitectureError: a processor other than CLIP's.
         CheckpointError: a value that cannot be.
     """
-    found = _stated(folder)
+    found = _stated(folder, "image_processor")
     if found is None:
         own = {"size": {"shortest_edge": image_size}, "crop_size": image_size}
         return _image_spec({**_DEFAULTS, **own}, folder / PREPROCESSOR), False
@@ -50,9 +56,34 @@ def read_preprocessing(folder: Path, image_size: int) -> tuple[ImageSpec, bool]:
     return _image_spec({**_DEFAULTS, **given}, path), True
 
 
-def _stated(folder: Path) -> tuple[dict[str, Any], Path] | None:
+def read_sound(folder: Path, mels: int) -> tuple[SoundSpec, bool]:
+    """The log-mel front end, and whether a file states it; else Whisper's own.
+
+    Raises:
+        UnknownArchitectureError: an extractor other than Whisper's.
+        CheckpointError: a value that cannot be, or another number of mel bins than the model's.
+    """
+    stated, path = _stated(folder, "feature_extractor") or ({}, folder / PREPROCESSOR)
+    kind = stated.get("feature_extractor_type") or _EXTRACTOR
+    if kind != _EXTRACTOR:
+        raise UnknownArchitectureError(f"{path}: only {_EXTRACTOR} is supported, not {kind}")
+    for key, plain in _PLAIN_SOUND.items():
+        if stated.get(key, plain) != plain:
+            raise UnknownArchitectureError(
+                f"{path}: only {_EXTRACTOR} with {key} {plain!r} is supported, not {stated[key]!r}"
+            )
+    if stated.get("feature_size", mels) != mels:
+        raise CheckpointError(
+            f"{path}: feature_size is {stated['feature_size']}, config.json says num_mel_bins = "
+            f"{mels}; take both from one checkpoint"
+        )
+    config = Config(stated, str(path), defaults=_SOUND_DEFAULTS)
+    return SoundSpec(**{key: config.count(key) for key in _SOUND_DEFAULTS}), bool(stated)
+
+
+def _stated(folder: Path, part_name: str) -> tuple[dict[str, Any], Path] | None:
     if (folder / PROCESSOR).is_file():
-        part = read_json_object(folder / PROCESSOR).get("image_processor")
+        part = read_json_object(folder / PROCESSOR).get(part_name)
         if isinstance(part, dict):
             return part, folder / PROCESSOR
     if (folder / PREPROCESSOR).is_file():

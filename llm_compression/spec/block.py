@@ -24,9 +24,16 @@ class Activation(Enum):
     SILU = "silu"
 
 
+class AttentionBias(Enum):
+    """Which of an attention's linear maps have a bias; the values name those that do."""
+
+    ALL = "qkvo"
+    ALL_BUT_KEY = "qvo"
+
+
 @dataclass(frozen=True)
 class BlockSpec:
-    """Self-attention and MLP with biases and layer norms.
+    """Self-attention and MLP with layer norms; the MLP has biases.
 
     ``hidden_size`` D, ``num_heads`` H; a head is D / H wide. In a ``causal`` block a token sees
     itself and those before it, otherwise all.
@@ -39,6 +46,7 @@ class BlockSpec:
     norm_eps: float
     activation: Activation
     causal: bool = later(default=False)
+    attention_bias: AttentionBias = later(default=AttentionBias.ALL)
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "num_heads", "intermediate_size"):

@@ -6,7 +6,8 @@ from enum import Enum
 from llm_compression.errors import SpecError
 from llm_compression.spec.codec import later
 from llm_compression.spec.image import ImageSpec
-from llm_compression.spec.towers import TextSpec, VisionSpec
+from llm_compression.spec.sound import SoundSpec
+from llm_compression.spec.towers import AudioDecoderSpec, AudioSpec, TextSpec, Tower, VisionSpec
 
 
 class Family(Enum):
@@ -14,6 +15,7 @@ class Family(Enum):
 
     BERT = "bert"
     CLIP = "clip"
+    WHISPER = "whisper"
 
 
 class Pooling(Enum):
@@ -77,7 +79,7 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model: a text tower with tokenizer and embedding, a vision tower, or both."""
+    """One model: its towers, each with what prepares its inputs."""
 
     family: Family
     text: TextSpec | None
@@ -85,18 +87,16 @@ class ModelSpec:
     embedding: EmbeddingSpec | None
     vision: VisionSpec | None = later(default=None)
     image: ImageSpec | None = later(default=None)
+    audio: AudioSpec | None = later(default=None)
+    sound: SoundSpec | None = later(default=None)
+    audio_decoder: AudioDecoderSpec | None = later(default=None)
 
     def __post_init__(self) -> None:
-        if self.text:
-            _check_text(self.text, self.tokenizer, self.embedding)
-        elif self.tokenizer or self.embedding:
-            raise SpecError("tokenizer and embedding are set without a text tower")
-        if self.vision:
-            _check_vision(self.vision, self.image)
-        elif self.image:
-            raise SpecError("image is set without a vision tower")
-        if not self.text and not self.vision:
+        if not self.towers:
             raise SpecError("the model has no tower")
+        _check_text(self.text, self.tokenizer, self.embedding)
+        _check_vision(self.vision, self.image)
+        _check_audio(self.audio, self.sound, self.audio_decoder)
         if self.text and self.vision and self.text.dimension != self.vision.dimension:
             raise SpecError(
                 f"text embeddings are {self.text.dimension} wide and image embeddings "
@@ -109,16 +109,18 @@ class ModelSpec:
         return self.towers[0].dimension
 
     @property
-    def towers(self) -> tuple[TextSpec | VisionSpec, ...]:
+    def towers(self) -> tuple[Tower, ...]:
         """The towers that the model has."""
-        return tuple(tower for tower in (self.text, self.vision) if tower)
+        return tuple(tower for tower in (self.text, self.vision, self.audio) if tower)
 
 
 def _check_text(
-    text: TextSpec, tokenizer: TokenizerSpec | None, embedding: EmbeddingSpec | None
+    text: TextSpec | None, tokenizer: TokenizerSpec | None, embedding: EmbeddingSpec | None
 ) -> None:
-    if tokenizer is None or embedding is None:
-        raise SpecError("a text tower needs tokenizer and embedding")
+    if not text or not tokenizer or not embedding:
+        if text or tokenizer or embedding:
+            raise SpecError("a text tower, tokenizer and embedding come together or not at all")
+        return
     for name in ("pad_token_id", "eos_token_id"):
         token = getattr(tokenizer, name)
         if token is not None and not 0 <= token < text.vocab_size:
@@ -134,9 +136,11 @@ def _check_text(
         )
 
 
-def _check_vision(vision: VisionSpec, image: ImageSpec | None) -> None:
-    if image is None:
-        raise SpecError("a vision tower needs image, the preprocessing")
+def _check_vision(vision: VisionSpec | None, image: ImageSpec | None) -> None:
+    if not vision or not image:
+        if vision or image:
+            raise SpecError("a vision tower and image, its preprocessing, come together")
+        return
     if image.output != (vision.image_size, vision.image_size):
         raise SpecError(
             f"image gives {image.output}, the vision tower takes images of "
@@ -145,4 +149,23 @@ def _check_vision(vision: VisionSpec, image: ImageSpec | None) -> None:
     if len(image.mean) != vision.num_channels:
         raise SpecError(
             f"image.mean has {len(image.mean)} values for {vision.num_channels} channels"
+        )
+
+
+def _check_audio(
+    audio: AudioSpec | None, sound: SoundSpec | None, decoder: AudioDecoderSpec | None
+) -> None:
+    if not audio or not sound:
+        if audio or sound or decoder:
+            raise SpecError("an audio tower and sound, its preprocessing, come together")
+        return
+    if decoder and decoder.block.hidden_size != audio.block.hidden_size:
+        raise SpecError(
+            f"audio_decoder is {decoder.block.hidden_size} wide and audio "
+            f"{audio.block.hidden_size}; they must be equal"
+        )
+    if sound.window_frames != 2 * audio.max_source_positions:
+        raise SpecError(
+            f"sound gives {sound.window_frames} frames; the {audio.max_source_positions} positions "
+            f"of the audio tower take {2 * audio.max_source_positions}"
         )

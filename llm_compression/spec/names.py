@@ -4,5 +4,6 @@ FLOAT_DTYPES = ("float32", "float16", "bfloat16")  # dtype: what conversion can 
 COMPUTE_DTYPES = ("float32", "bfloat16")  # compute_dtype: what the core computes in
 SCALED_PRECISIONS = ("int8", "uint8")  # they need ranges
 PRECISIONS = ("float32", *SCALED_PRECISIONS, "binary", "ubinary")  # precision: what comes out
-TOWERS = ("text", "vision")
+TOWERS = ("text", "vision", "audio")
+AUDIO_MODES = ("exact", "fast")  # mode: windows padded as the reference does, or not
 TRUNCATIONS = ("warn", "error", "ok")  # truncation: what a text beyond the maximum meets

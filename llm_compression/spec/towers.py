@@ -85,9 +85,51 @@ class VisionSpec:
         return self.projection_dim or self.block.hidden_size
 
 
-def _check_sizes(spec: TextSpec | VisionSpec, name: str, fields: tuple[str, ...]) -> None:
+@dataclass(frozen=True)
+class AudioSpec:
+    """An audio tower: two convolutions over mel frames, positions, blocks, a final norm.
+
+    ``num_mel_bins`` M rows of frames come in; the second convolution leaves every other frame, of
+    which ``max_source_positions`` have a position.
+    """
+
+    num_mel_bins: int
+    max_source_positions: int
+    num_layers: int
+    block: BlockSpec
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "audio", ("num_mel_bins", "max_source_positions", "num_layers"))
+
+    @property
+    def dimension(self) -> int:
+        """Width E of the embedding."""
+        return self.block.hidden_size
+
+
+@dataclass(frozen=True)
+class AudioDecoderSpec:
+    """What turns an audio tower's hidden states into text: kept on request, not run.
+
+    Embedding tables, ``num_layers`` blocks that also attend to the audio tower's hidden states,
+    a final norm; the token table is the output layer too.
+    """
+
+    vocab_size: int
+    max_target_positions: int
+    num_layers: int
+    block: BlockSpec
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "audio_decoder", ("vocab_size", "max_target_positions", "num_layers"))
+
+
+Tower = TextSpec | VisionSpec | AudioSpec
+
+
+def _check_sizes(spec: Tower | AudioDecoderSpec, name: str, fields: tuple[str, ...]) -> None:
     sizes = {field: getattr(spec, field) for field in fields}
-    if spec.projection_dim is not None:
+    if isinstance(spec, (TextSpec, VisionSpec)) and spec.projection_dim is not None:
         sizes["projection_dim"] = spec.projection_dim
     for field, size in sizes.items():
         if size < 1:

@@ -1,21 +1,17 @@
-"""Specs of images, vision towers and models of two towers; what version 1 gained later."""
+"""Specs of images, vision towers and models of two towers."""
 
-import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llm_compression.errors import SpecError
-from llm_compression.spec import codec
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 from llm_compression.spec.image import ImageSpec, Resample
 from llm_compression.spec.model import Family, ModelSpec, Pooling
 from llm_compression.spec.tensors import expected_tensors, text_tensors, vision_tensors
 from llm_compression.spec.towers import TextSpec, VisionSpec
-from llm_compression.weights.loader import WeightLoader
-from tests.format.test_golden import FINGERPRINT, GOLDEN
-from tests.spec.specs import BLOCK, EMBEDDING, MODEL, TEXT, TOKENIZER
+from tests.spec.specs import EMBEDDING, TEXT, TOKENIZER
 
 PRE = BlockSpec(8, 2, 12, NormPlacement.PRE, 1e-5, Activation.QUICK_GELU)
 VISION = VisionSpec(
@@ -37,59 +33,6 @@ CLIP = ModelSpec(
     vision=VISION,
     image=IMAGE,
 )
-LATER = {
-    BlockSpec: {"causal": False},
-    TextSpec: {"embedding_norm": True, "final_norm": False, "projection_dim": None},
-    type(TOKENIZER): {"eos_token_id": None},
-    ModelSpec: {"vision": None, "image": None},
-}
-
-
-def found(value: Any, kind: type) -> dict[str, Any]:
-    """The keys that a spec's JSON has at the place of ``kind``."""
-    plain: dict[str, Any] = json.loads(codec.dumps(value))
-    steps = {BlockSpec: ("text", "block"), TextSpec: ("text",), type(TOKENIZER): ("tokenizer",)}
-    for step in steps.get(kind, ()):
-        plain = plain[step]
-    return plain
-
-
-@pytest.mark.parametrize("kind", LATER)
-def test_later_fields_are_left_out_at_their_defaults(kind: type) -> None:
-    assert not LATER[kind].keys() & found(MODEL, kind).keys()
-    assert LATER[kind].keys() <= found(CLIP, kind).keys()
-
-
-@pytest.mark.parametrize("kind", LATER)
-def test_later_fields_are_these(kind: type) -> None:
-    """Another one would change the fingerprints of models that have it not."""
-    own = {f.name: f.default for f in fields(kind) if "later" in f.metadata}
-    assert own == LATER[kind]
-
-
-def test_what_is_left_out_comes_back() -> None:
-    for spec in (MODEL, CLIP, replace(CLIP, text=None, tokenizer=None, embedding=None)):
-        assert codec.loads(ModelSpec, codec.dumps(spec), "here") == spec
-
-
-def test_a_default_that_is_written_means_the_same() -> None:
-    plain = codec.to_plain(MODEL)
-    plain["vision"], plain["text"]["block"]["causal"] = None, False
-    plain["text"]["final_norm"], plain["tokenizer"]["eos_token_id"] = False, None
-    assert codec.loads(ModelSpec, json.dumps(plain), "here") == MODEL
-    assert codec.dumps(codec.loads(ModelSpec, json.dumps(plain), "here")) == codec.dumps(MODEL)
-
-
-def test_a_model_from_before_keeps_its_name() -> None:
-    loader = WeightLoader(GOLDEN)
-    assert loader.fingerprint == FINGERPRINT
-    assert loader.spec.vision is None
-    assert loader.spec.text is not None
-    assert loader.spec.text.embedding_norm
-    assert not loader.spec.text.block.causal
-    stored = json.loads(codec.dumps(loader.spec))
-    assert stored.keys() == {"family", "text", "tokenizer", "embedding"}
-    assert not {"embedding_norm", "final_norm", "projection_dim"} & stored["text"].keys()
 
 
 @pytest.mark.parametrize("name", ["image_size", "patch_size", "num_channels", "num_layers"])
@@ -132,11 +75,11 @@ def test_the_width_of_a_model() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"text": None}, "tokenizer and embedding are set without a text tower"),
-        ({"tokenizer": None}, "a text tower needs tokenizer and embedding"),
-        ({"embedding": None}, "a text tower needs tokenizer and embedding"),
-        ({"vision": None}, "image is set without a vision tower"),
-        ({"image": None}, "a vision tower needs image"),
+        ({"text": None}, "a text tower, tokenizer and embedding come together"),
+        ({"tokenizer": None}, "a text tower, tokenizer and embedding come together"),
+        ({"embedding": None}, "a text tower, tokenizer and embedding come together"),
+        ({"vision": None}, "a vision tower and image, its preprocessing, come together"),
+        ({"image": None}, "a vision tower and image, its preprocessing, come together"),
         (dict.fromkeys(("text", "tokenizer", "embedding", "vision", "image")), "has no tower"),
         ({"text": replace(CLIP_TEXT, projection_dim=6)}, "6 wide and image embeddings 5"),
         ({"tokenizer": TOKENIZER}, "pooling 'eos' needs tokenizer.eos_token_id"),
@@ -223,9 +166,3 @@ def test_tensors_of_one_tower() -> None:
     assert expected_tensors(alone) == vision_tensors(VISION)
     bare = vision_tensors(replace(VISION, projection_dim=None))
     assert vision_tensors(VISION).keys() - bare.keys() == {"vision.projection.weight"}
-
-
-def test_a_block_looks_both_ways_unless_it_is_told() -> None:
-    assert not BLOCK.causal
-    assert "causal" not in codec.dumps(BLOCK)
-    assert '"causal":true' in codec.dumps(CLIP_TEXT.block)
