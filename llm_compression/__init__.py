@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
+    from llm_compression.multimodal.audio_encoder import AudioEncoder as AudioEncoder
+    from llm_compression.multimodal.audio_processor import AudioProcessor as AudioProcessor
     from llm_compression.multimodal.image_processor import ImageProcessor as ImageProcessor
     from llm_compression.multimodal.text_encoder import TextEncoder as TextEncoder
     from llm_compression.multimodal.vision_encoder import VisionEncoder as VisionEncoder
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # Public names load on first use (PEP 562): importing the package loads neither torch nor pyarrow.
 _PUBLIC = {
     "ArrowEngine": "llm_compression.engine.arrow_engine",
+    "AudioEncoder": "llm_compression.multimodal.audio_encoder",
+    "AudioProcessor": "llm_compression.multimodal.audio_processor",
     "CLIPEngine": "llm_compression.engine.clip_engine",
     "ClassEmbeddings": "llm_compression.engine.zero_shot",
     "EmbeddingRanges": "llm_compression.metrics.quantization",
@@ -34,6 +38,8 @@ _PUBLIC = {
 }
 __all__ = [
     "ArrowEngine",
+    "AudioEncoder",
+    "AudioProcessor",
     "CLIPEngine",
     "ClassEmbeddings",
     "EmbeddingRanges",

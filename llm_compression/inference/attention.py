@@ -20,7 +20,11 @@ class Attention:
     causal: bool
 
     def __call__(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, D) -> (B, T, D); ``mask`` (B, T) is true at real tokens, None if all are."""
+        """(B, T, D) -> (B, T, D).
+
+        ``mask`` (B, T) is true at real tokens, None if all are; a floating one is added to every
+        score of its key.
+        """
         q, k, v = (self._heads(linear(x)) for linear in (self.q, self.k, self.v))
         mixed = F.scaled_dot_product_attention(  # (B, H, T, d)
             q, k, v, attn_mask=self._seen(mask), is_causal=self.causal and mask is None

@@ -19,9 +19,9 @@ class InferenceCore:
     ) -> torch.Tensor:
         """(B, T, D) -> (B, T, D).
 
-        ``mask`` (B, T) is true at real tokens; None when no sequence is padded. ``taps``, if
-        given, gains ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states after each
-        sublayer.
+        ``mask`` (B, T) is true at real tokens, None when no sequence is padded; a floating one
+        is added to every attention score of its token. ``taps``, if given, gains
+        ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states after each sublayer.
         """
         for block in self.blocks:
             hidden = block(hidden, mask, taps)

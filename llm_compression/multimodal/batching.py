@@ -1,13 +1,13 @@
 """Length-sorted batches: texts of like length run together, so that little is padding."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.tokenizer import Tokens
 
-T = TypeVar("T")
+B = TypeVar("B")
 _LONG_WORK = 1000  # texts from which a terminal sees a progress bar unasked
 
 
@@ -24,12 +24,25 @@ def batches(tokens: Sequence[Tokens], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
+def may_show(show: bool | None) -> bool:  # noqa: FBT001
+    """Whether `with_progress` might show a bar, so that its total is worth counting."""
+    return sys.stderr.isatty() if show is None else show
+
+
 def with_progress(
-    work: Iterable[list[T]], total: int, unit: str, *, show: bool | None
-) -> Iterator[list[T]]:
-    """``work`` batch by batch, with a bar on stderr; ``show`` None means for long work."""
-    wanted = sys.stderr.isatty() and total >= _LONG_WORK if show is None else show
-    if not wanted:
+    work: Iterable[B],
+    total: int,
+    unit: str,
+    *,
+    show: bool | None,
+    size: Callable[[B], int] = len,  # type: ignore[assignment]
+    long: int = _LONG_WORK,
+) -> Iterator[B]:
+    """``work`` batch by batch, with a bar on stderr; ``show`` None means for ``long`` work.
+
+    ``size`` says how much of the ``total`` a batch is.
+    """
+    if not may_show(show) or (show is None and total < long):
         yield from work
         return
     from tqdm.auto import tqdm  # comes with huggingface-hub
@@ -37,4 +50,4 @@ def with_progress(
     with tqdm(total=total, unit=unit, desc="embedding") as bar:
         for batch in work:
             yield batch
-            bar.update(len(batch))
+            bar.update(size(batch))

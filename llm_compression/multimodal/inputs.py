@@ -5,6 +5,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.spec.model import ModelSpec
+from llm_compression.spec.names import TOWERS
+
+_OPENERS = {
+    "text": ("texts", "an ArrowEngine"),
+    "vision": ("images", "a VisionEncoder"),
+    "audio": ("sounds", "an AudioEncoder"),
+}
 
 
 def as_texts(inputs: object) -> list[str]:
@@ -21,6 +29,14 @@ def as_texts(inputs: object) -> list[str]:
             f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
         )
     return list(inputs)
+
+
+def no_tower(spec: ModelSpec, tower: str) -> InputError:
+    """The error that the model lacks ``tower``: what it embeds, and what opens it."""
+    takes, opener = _OPENERS[next(name for name in TOWERS if getattr(spec, name))]
+    return InputError(
+        f"the model has no {tower} tower, so it embeds {takes} only; open it as {opener}"
+    )
 
 
 def check_count(value: object, name: str, most: int | None = None) -> int:

@@ -31,9 +31,14 @@ def normalize(pooled: torch.Tensor) -> torch.Tensor:
     return F.normalize(pooled, dim=-1)
 
 
-def _mean(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
-    weights = tokens.mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+def mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, T, D) -> (B, D): the mean of those that ``mask`` (B, T) is true at."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
     return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _mean(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
+    return mean(hidden, tokens.mask)
 
 
 def _cls(hidden: torch.Tensor, _tokens: PaddedTokens) -> torch.Tensor:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.precision import cast, compute_type
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import bind_head
+from llm_compression.multimodal.inputs import no_tower
 from llm_compression.multimodal.pooling import PaddedTokens, pool
 from llm_compression.multimodal.text_tower import bind_text_tower
 from llm_compression.multimodal.tokenizer import Tokens
@@ -72,7 +72,5 @@ def text_parts(spec: ModelSpec) -> tuple[TextSpec, TokenizerSpec, EmbeddingSpec]
         InputError: the model has no text tower.
     """
     if spec.text is None or spec.tokenizer is None or spec.embedding is None:
-        raise InputError(
-            "the model has no text tower, so it embeds images only; open it as a VisionEncoder"
-        )
+        raise no_tower(spec, "text")
     return spec.text, spec.tokenizer, spec.embedding

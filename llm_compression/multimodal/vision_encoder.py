@@ -1,10 +1,8 @@
 """VisionEncoder: pictures to embeddings by the vision tower of any model."""
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal, overload
 
 import numpy as np
@@ -18,29 +16,17 @@ from llm_compression.multimodal.image_input import as_images, name_of
 from llm_compression.multimodal.image_processor import ImageProcessor
 from llm_compression.multimodal.inputs import check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.skipped import (
+    EncodedInputs,
+    OnError,
+    check_on_error,
+    warn_of_skipped,
+)
 from llm_compression.multimodal.vision_model import VisionModel
 from llm_compression.spec.tensors import vision_tensors
 from llm_compression.weights.loader import cores
 
-OnError = Literal["raise", "skip"]
 _AHEAD = 2  # batches whose pictures are decoded while the core works on another
-
-
-class SkippedImageWarning(UserWarning):
-    """Pictures could not be read and were left out, as ``on_error="skip"`` asks."""
-
-
-@dataclass(frozen=True)
-class EncodedImages:
-    """What ``on_error="skip"`` gives.
-
-    ``embeddings`` (n, E) of the readable pictures, ``indices`` (n,) of those among the inputs,
-    and for each other input its index and why it was skipped.
-    """
-
-    embeddings: np.ndarray
-    indices: np.ndarray
-    skipped: dict[int, str]
 
 
 class VisionEncoder(Pretrained):
@@ -101,7 +87,7 @@ class VisionEncoder(Pretrained):
         show_progress_bar: bool | None = ...,
         normalize_embeddings: bool = ...,
         on_error: Literal["skip"],
-    ) -> EncodedImages: ...
+    ) -> EncodedInputs: ...
 
     def encode(
         self,
@@ -111,7 +97,7 @@ class VisionEncoder(Pretrained):
         show_progress_bar: bool | None = None,
         normalize_embeddings: bool = False,
         on_error: OnError = "raise",
-    ) -> np.ndarray | EncodedImages:
+    ) -> np.ndarray | EncodedInputs:
         """Embeddings, projected where the model projects: (n, E), or (E,) for one picture.
 
         Args:
@@ -120,13 +106,12 @@ class VisionEncoder(Pretrained):
             show_progress_bar: None shows one for long work on a terminal.
             normalize_embeddings: scale each embedding to unit length.
             on_error: ``raise`` stops at the first picture that cannot be read; ``skip`` leaves
-                such out, warns, and gives `EncodedImages`, which names them.
+                such out, warns, and gives `EncodedInputs`, which names them.
 
         Raises:
             InputError: an input that is no picture, or an option out of range.
         """
-        if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error {on_error!r} is not one of raise, skip")
+        check_on_error(on_error)
         skipped: dict[int, str] = {}
         found, indices = self._collect(
             images,
@@ -138,8 +123,8 @@ class VisionEncoder(Pretrained):
             skipped=skipped if on_error == "skip" else None,
         )
         if on_error == "skip":
-            _report(skipped, len(indices))
-            return EncodedImages(found, indices, dict(sorted(skipped.items())))
+            warn_of_skipped(skipped, len(skipped) + len(indices), "images")
+            return EncodedInputs(found, indices, dict(sorted(skipped.items())))
         return found[0] if as_images(images)[1] else found
 
     def pooled(self, images: object, *, batch_size: int = 32) -> np.ndarray:
@@ -220,14 +205,3 @@ class VisionEncoder(Pretrained):
                     yield [future.result() for future in ahead.popleft()]
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _report(skipped: dict[int, str], kept: int) -> None:
-    if skipped:
-        first = skipped[min(skipped)]
-        warnings.warn(
-            f"{len(skipped)} of {len(skipped) + kept} images were skipped, the first because: "
-            f"{first}",
-            SkippedImageWarning,
-            stacklevel=3,
-        )

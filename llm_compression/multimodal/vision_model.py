@@ -2,12 +2,12 @@
 
 import torch
 
-from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.precision import cast, compute_type
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import bind_head
+from llm_compression.multimodal.inputs import no_tower
 from llm_compression.multimodal.vision_tower import bind_vision_tower
 from llm_compression.spec.image import ImageSpec
 from llm_compression.spec.model import ModelSpec
@@ -60,7 +60,5 @@ def vision_parts(spec: ModelSpec) -> tuple[VisionSpec, ImageSpec]:
         InputError: the model has no vision tower.
     """
     if spec.vision is None or spec.image is None:
-        raise InputError(
-            "the model has no vision tower, so it embeds texts only; open it as an ArrowEngine"
-        )
+        raise no_tower(spec, "vision")
     return spec.vision, spec.image

@@ -1,4 +1,4 @@
-"""Fixtures: the vision encoder of a tiny CLIP, and a look at what it decodes."""
+"""Fixtures: the encoders of a tiny CLIP and a tiny Whisper, and a look at what one decodes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llm_compression.multimodal.audio_encoder import AudioEncoder
 from llm_compression.multimodal.vision_encoder import VisionEncoder
 from tests.multimodal.pictures import PICTURES
 
@@ -38,3 +39,15 @@ def watch(
         monkeypatch.setattr(encoder.processor, "pixels", pixels)
 
     return begin
+
+
+@pytest.fixture
+def hearing(tiny_whisper_table: Path) -> AudioEncoder:
+    """Takes sounds to 16 numbers, in windows of two seconds and 100 positions."""
+    return AudioEncoder(tiny_whisper_table, mapped=False)
+
+
+@pytest.fixture
+def fast_hearing(tiny_whisper_table: Path) -> AudioEncoder:
+    """`hearing` in the fast mode."""
+    return AudioEncoder(tiny_whisper_table, mapped=False, mode="fast")

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.vision_encoder import (
-    EncodedImages,
-    SkippedImageWarning,
-    VisionEncoder,
-)
+from llm_compression.multimodal.skipped import EncodedInputs, SkippedInputWarning
+from llm_compression.multimodal.vision_encoder import VisionEncoder
 from tests.multimodal.pictures import FILES, PICTURE, PICTURES
 
 BROKEN = b"no picture"
@@ -43,9 +40,9 @@ def test_one_broken_picture_among_a_thousand_is_named(encoder: VisionEncoder):
 
 def test_one_broken_picture_among_a_thousand_is_skipped(encoder: VisionEncoder):
     images = thousand()
-    with pytest.warns(SkippedImageWarning, match="1 of 1000 images were skipped, .* image 617 is"):
+    with pytest.warns(SkippedInputWarning, match="1 of 1000 images were skipped, .* image 617 is"):
         found = encoder.encode(images, batch_size=100, on_error="skip")
-    assert isinstance(found, EncodedImages)
+    assert isinstance(found, EncodedInputs)
     del images[617]
     same(found.embeddings, encoder.encode(images, batch_size=100))
     assert found.indices.tolist() == [i for i in range(1000) if i != 617]
@@ -92,7 +89,7 @@ def test_several_are_skipped(
     broken = {0: BROKEN, 4: None, 5: np.full((6, 7), np.nan), 10: "missing.png"}
     for index, source in broken.items():
         images[index] = source
-    with pytest.warns(SkippedImageWarning, match="4 of 11 .*because: image 0 is some other data"):
+    with pytest.warns(SkippedInputWarning, match="4 of 11 .*because: image 0 is some other data"):
         found = encoder.encode(images, batch_size=batch_size, on_error="skip")
     kept = [i for i in range(11) if i not in broken]
     assert found.indices.tolist() == kept
@@ -104,7 +101,7 @@ def test_several_are_skipped(
 
 def test_all_are_skipped(encoder: VisionEncoder):
     for images, count in (([BROKEN] * 5, 5), (BROKEN, 1)):
-        with pytest.warns(SkippedImageWarning, match=f"{count} of {count} images"):
+        with pytest.warns(SkippedInputWarning, match=f"{count} of {count} images"):
             found = encoder.encode(images, batch_size=2, on_error="skip")
         assert found.embeddings.shape == (0, 24)
         assert found.indices.shape == (0,)

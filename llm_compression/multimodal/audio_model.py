@@ -1,0 +1,82 @@
+"""AudioModel: tower and pooling; one batch of mel frames to embeddings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from llm_compression.errors import InputError
+from llm_compression.inference.bind import Tensors, check_tensors
+from llm_compression.inference.precision import cast, compute_type
+from llm_compression.inference.taps import Taps
+from llm_compression.multimodal.audio_layout import convolved, fast_layout
+from llm_compression.multimodal.audio_tower import bind_audio_tower
+from llm_compression.multimodal.encoded import Encoded
+from llm_compression.multimodal.head import bind_head
+from llm_compression.multimodal.mel import padded
+from llm_compression.multimodal.pooling import mean
+from llm_compression.spec.model import ModelSpec
+from llm_compression.spec.sound import SoundSpec
+from llm_compression.spec.tensors import audio_tensors
+from llm_compression.spec.towers import AudioSpec
+
+
+class AudioModel:
+    """Runs one batch at a time.
+
+    Args:
+        spec: the model.
+        tensors: those of the audio tower under canonical names, all of them and no other.
+        compute_dtype: ``float32`` or ``bfloat16``.
+
+    Raises:
+        InputError: the model has no audio tower.
+        BindError: tensors and spec do not fit each other.
+    """
+
+    def __init__(self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str) -> None:
+        self.spec, self.sound = audio_parts(spec)
+        check_tensors(tensors, audio_tensors(self.spec))
+        self._dtype = compute_type(compute_dtype)
+        with torch.inference_mode():
+            tensors = cast(tensors, self._dtype)
+            self._tower = bind_audio_tower(tensors, self.spec)
+            self._head = bind_head(tensors, "audio", None)
+
+    def __call__(
+        self,
+        windows: Sequence[np.ndarray],
+        heard: Sequence[int],
+        *,
+        fast: bool,
+        normalized: bool,
+        taps: Taps | None = None,
+    ) -> Encoded:
+        """Run a batch of windows, each (M, S) mel frames of which so many positions are ``heard``.
+
+        The mean is over those. Every position of the tower is run, as the reference does, or,
+        if ``fast``, those of `fast_layout`. ``taps``, if given, gains ``embeddings``, those of
+        the core, ``final_norm``, ``pooled`` and ``embedding``.
+        """
+        positions = self.spec.max_source_positions
+        run = convolved(heard, positions) if fast else positions
+        frames = torch.from_numpy(np.stack([padded(w, 2 * run) for w in windows]))
+        with torch.inference_mode():
+            layout = fast_layout(heard, positions) if fast else None
+            hidden = self._tower(frames.to(self._dtype), layout, taps).float()  # (B, P, D)
+            mask = torch.arange(hidden.shape[1]) < torch.tensor(heard)[:, None]  # (B, P)
+            pooled, embedding = self._head(mean(hidden, mask), normalized=normalized, taps=taps)
+            return Encoded(hidden, mask, pooled, embedding)
+
+
+def audio_parts(spec: ModelSpec) -> tuple[AudioSpec, SoundSpec]:
+    """What a spec says of sounds.
+
+    Raises:
+        InputError: the model has no audio tower.
+    """
+    if spec.audio is None or spec.sound is None:
+        raise InputError(
+            "the model has no audio tower; convert a Whisper checkpoint to embed sounds"
+        )
+    return spec.audio, spec.sound
