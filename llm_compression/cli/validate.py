@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         "--arrow-model",
         "--vision-model",
+        "--audio-model",
         dest="named",
         metavar="MODEL",
         help="the model, as an option",
@@ -29,7 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", nargs="+", metavar="PATH", help="files or folders; default: a varied sample"
     )
     parser.add_argument(
-        "--samples", "--num-images", type=int, help="use the first of the texts and images only"
+        "--audio",
+        nargs="+",
+        metavar="PATH",
+        help="sound files or folders, of which the first 30 s count; default: synthetic sounds",
+    )
+    parser.add_argument(
+        "--samples",
+        "--num-images",
+        type=int,
+        help="use the first of the texts, images and sounds only",
     )
     parser.add_argument(
         "--compute-dtype",
@@ -50,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error("give MODEL once, by position or as --model")
     from dataclasses import replace
 
-    from llm_compression.cli.images import image_files
+    from llm_compression.cli.media import image_files, sound_files
     from llm_compression.cli.outputs import keep_inputs
     from llm_compression.cli.texts import read_lines
-    from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images
+    from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images, sample_sounds
     from llm_compression.validation.tolerance import tolerance_of
     from llm_compression.validation.validate import validate
     from llm_compression.weights.reader import WeightTable
@@ -61,18 +71,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.samples is not None and arguments.samples < 1:
         raise InputError(f"--samples is {arguments.samples}; it must be at least 1")
     model = arguments.model or arguments.named
-    keep_inputs(arguments.json, model, arguments.texts, *(arguments.images or ()))
-    family = WeightTable(model).manifest.spec.family
-    bounds = tolerance_of(family, arguments.compute_dtype)
+    read = (*(arguments.images or ()), *(arguments.audio or ()))
+    keep_inputs(arguments.json, model, arguments.texts, *read)
+    spec = WeightTable(model).manifest.spec
+    bounds = tolerance_of(spec.family, arguments.compute_dtype)
     given = {"absolute": arguments.absolute, "cosine": arguments.cosine}
     bounds = replace(bounds, **{name: x for name, x in given.items() if x is not None})
+    for option, tower in (("texts", "text"), ("images", "vision"), ("audio", "audio")):
+        if getattr(arguments, option) and getattr(spec, tower) is None:
+            raise InputError(f"--{option} is given, but {model} has no {tower} tower")
     texts = read_lines(Path(arguments.texts)) if arguments.texts else SAMPLE_TEXTS
     images = image_files(arguments.images) if arguments.images else sample_images()
+    sounds = sound_files(arguments.audio) if arguments.audio else sample_sounds()
     report = validate(
         model,
         arguments.reference or _origin(model),
         texts=texts[: arguments.samples],
         images=images[: arguments.samples],
+        sounds=sounds[: arguments.samples],
         tower=arguments.tower,
         compute_dtype=arguments.compute_dtype,
         tolerance=bounds,

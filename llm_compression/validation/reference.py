@@ -1,6 +1,6 @@
 """The reference: the checkpoint run by transformers, with the same taps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +15,7 @@ from llm_compression.errors import MissingDependencyError, ParityError
 from llm_compression.spec.block import NormPlacement
 from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.tensors import BLOCK
-from llm_compression.spec.towers import TextSpec, VisionSpec
+from llm_compression.spec.towers import Tower
 from llm_compression.weights.schema import TensorEntry
 
 
@@ -54,23 +54,24 @@ def transformers() -> ModuleType:
     return library
 
 
-def load_model(checkpoint: Path, spec: ModelSpec) -> Any:
+def load_model(checkpoint: Path, spec: ModelSpec, tensors: Sequence[TensorEntry]) -> Any:
     """The checkpoint as transformers runs it in float32, in the plain form of attention.
 
     Raises:
-        ParityError: it does not load.
+        ParityError: it does not load, or loads without some of the weights of ``tensors``.
     """
     library = transformers()
     library.utils.logging.disable_progress_bar()
-    return (
-        _loaded(
-            getattr(library, _class_name(spec)),
+    sources = [entry.source for entry in tensors]
+    with _quiet(library):  # it warns of weights that no tap needs; the others are checked below
+        model, info = _loaded(
+            _class(library, spec, sources),
             checkpoint,
             attn_implementation="eager",  # the textbook form, not a kernel that we may share
+            output_loading_info=True,
         )
-        .float()
-        .eval()
-    )  # whatever dtype the checkpoint has, which transformers 5 would keep
+    _check_loaded(checkpoint, info["missing_keys"], sources)
+    return model.float().eval()  # whatever dtype the checkpoint has, which release 5 would keep
 
 
 def load_part(kind: Any, checkpoint: Path) -> Any:
@@ -85,16 +86,51 @@ def _loaded(kind: Any, checkpoint: Path, **options: Any) -> Any:
         raise ParityError(f"transformers cannot load {checkpoint}: {error}") from error
 
 
+@contextmanager
+def _quiet(library: ModuleType) -> Iterator[None]:
+    before = library.utils.logging.get_verbosity()
+    library.utils.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        library.utils.logging.set_verbosity(before)
+
+
+def _check_loaded(checkpoint: Path, missing: Iterable[str], sources: Sequence[str]) -> None:
+    """Refuse a model of which transformers left compared weights as they were drawn at random."""
+    # its names may lack the prefix that the checkpoint has, and the other way round
+    random = [
+        name
+        for name in sorted(missing)
+        if any(f".{a}".endswith(f".{b}") for s in sources for a, b in ((s, name), (name, s)))
+    ]
+    if random:
+        raise ParityError(
+            f"transformers loads {checkpoint} without {random[0]} and {len(random) - 1} more "
+            "weights that are compared; try another release of it"
+        )
+
+
+def _class(library: ModuleType, spec: ModelSpec, sources: Sequence[str]) -> Any:
+    if "conv1.weight" in sources:  # an encoder that was saved by itself
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        return WhisperEncoder
+    return getattr(library, _class_name(spec))
+
+
 def _class_name(spec: ModelSpec) -> str:
+    if spec.family is Family.WHISPER:
+        return "WhisperModel"
     if spec.family is not Family.CLIP:
         return "AutoModel"
     if len(spec.towers) == 2:
         return "CLIPModel"
-    tower = "Text" if spec.text else "Vision"
-    return f"CLIP{tower}Model{'WithProjection' if spec.towers[0].projection_dim else ''}"
+    tower, alone = ("Text", spec.text) if spec.text else ("Vision", spec.vision)
+    return f"CLIP{tower}Model{'WithProjection' if alone and alone.projection_dim else ''}"
 
 
-def block_taps(tower: str, spec: TextSpec | VisionSpec) -> list[Tapped]:
+def block_taps(tower: str, spec: Tower) -> list[Tapped]:
     """The hidden states after each sublayer."""
     taps = []
     for i in range(spec.num_layers):
@@ -123,7 +159,7 @@ def tapping(
     try:
         with torch.no_grad():
             yield found
-    except (RuntimeError, IndexError, AssertionError) as error:
+    except (RuntimeError, IndexError, AssertionError, ValueError) as error:
         raise ParityError(f"{type(model).__name__} cannot run the inputs: {error}") from error
     finally:
         for hook in hooks:

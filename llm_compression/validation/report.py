@@ -22,6 +22,7 @@ class ValidationReport:
     texts: int
     tokens: int
     images: int
+    sounds: int
     same_tokens: bool
     same_answers: bool
     tolerance: Tolerance
@@ -41,10 +42,10 @@ class ValidationReport:
     def to_table(self) -> str:
         """The report as text, a line for each tap."""
         width = max([16, *(len(tap.name) + 2 for tap in self.taps)])
-        columns = f"{'n':>6}{'max abs':>11}{'max rel':>11}{'cosine min':>13}{'mean':>12}"
+        columns = f"{'n':>6}{'max abs':>11}{'max rel':>11}{'cosine min':>13}{'mean':>13}"
         rows = [
             f"{t.name:<{width}}{t.n:>6}{t.absolute:>11.2e}{t.relative:>11.2e}"
-            f"{t.cosine_min:>13.9f}{t.cosine_mean:>12.9f}{'' if t.passed else '  FAILED'}"
+            f"{t.cosine_min:>13.9f}{t.cosine_mean:>13.9f}{'' if t.passed else '  FAILED'}"
             for t in self.taps
         ]
         return "\n".join([f"{'tap':<{width}}{columns}", *rows, self._summary()])
@@ -53,11 +54,17 @@ class ValidationReport:
         said = []
         if self.texts:
             agree = "token ids agree" if self.same_tokens else "TOKEN IDS DIFFER"
-            said.append(f"{self.texts} texts, {self.tokens} tokens, {agree}")
+            said.append(f"{_count(self.texts, 'text')}, {self.tokens} tokens, {agree}")
         if self.images:
-            said.append(f"{self.images} images")
+            said.append(_count(self.images, "image"))
+        if self.sounds:
+            said.append(_count(self.sounds, "sound"))
         if self.texts and self.images:
             said.append("answers agree" if self.same_answers else "ANSWERS DIFFER")
         verdict = "passed" if self.passed else "FAILED"
         bounds = f"{self.compute_dtype}, {self.tolerance}"
         return f"{verdict}: {len(self.taps)} taps, {', '.join(said)}, {bounds}"
+
+
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Texts and pictures of many kinds, for validation where nobody brings their own."""
+"""Texts, pictures and sounds of many kinds, for validation where nobody brings their own."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -45,3 +45,17 @@ def _images(rng: np.random.Generator) -> "Iterator[Image]":
     yield Image.new("RGB", (50, 40), (200, 30, 90))
     yield Image.fromarray(rng.integers(0, 256, (60, 80), np.uint8))  # grey
     yield Image.fromarray(rng.integers(0, 256, (60, 80, 4), np.uint8))  # with transparency
+
+
+def sample_sounds(seed: int = 0, sampling_rate: int = 16000) -> list[np.ndarray]:
+    """Tones, sweeps, noise, clicks and silence of several lengths, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    sounds = []
+    for seconds in (0.01, 0.4, 3.0, 30.0):
+        time = np.arange(max(1, int(seconds * sampling_rate))) / sampling_rate
+        swell = np.sin(np.pi * time / seconds)
+        sounds.append(0.5 * np.sin(2 * np.pi * (200 + 400 * time / seconds) * time) * swell)
+        sounds.append(rng.normal(0, 0.1, len(time)) * swell)
+    sounds.append(np.zeros(sampling_rate))
+    sounds.append((rng.random(2 * sampling_rate) > 0.9995).astype(np.float64))
+    return [sound.astype(np.float32) for sound in sounds]

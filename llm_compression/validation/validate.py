@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from llm_compression.conversion.families import FAMILY_OF
 from llm_compression.conversion.hub import resolve
 from llm_compression.conversion.sentence_transformers import read_modules
+from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import ParityError
 from llm_compression.metrics.similarity import unit_rows
+from llm_compression.multimodal.audio_encoder import AudioEncoder
 from llm_compression.multimodal.text_encoder import TextEncoder
 from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.names import TOWERS
 from llm_compression.spec.tensors import LOGIT_SCALE
+from llm_compression.validation.audio_reference import run_sounds
 from llm_compression.validation.compare import TapComparison, compare_tap
 from llm_compression.validation.reference import load_model
 from llm_compression.validation.report import ValidationReport
-from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images
+from llm_compression.validation.samples import SAMPLE_TEXTS, sample_images, sample_sounds
 from llm_compression.validation.text_reference import TextReference, run_texts
 from llm_compression.validation.tolerance import Tolerance, logits_tolerance, tolerance_of
 from llm_compression.validation.vision_reference import run_images
@@ -44,14 +49,15 @@ def validate(
     *,
     texts: Sequence[str] = SAMPLE_TEXTS,
     images: Sequence[object] | None = None,
+    sounds: Sequence[object] | None = None,
     tower: str | None = None,
     compute_dtype: str = "float32",
     tolerance: Tolerance | None = None,
 ) -> ValidationReport:
     """Compare every tap of a weight table with transformers on the checkpoint it came from.
 
-    ``texts`` and ``images`` (by default a varied sample of each) go through the towers that the
-    model has, or through ``tower`` alone, ``text`` or ``vision``.
+    ``texts``, ``images`` and ``sounds`` (by default a varied sample of each) go through the towers
+    that the model has, or through ``tower`` alone, ``text``, ``vision`` or ``audio``.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -60,15 +66,17 @@ def validate(
     """
     folder = resolve(reference).folder
     checkpoint = folder / read_modules(folder).transformer
-    if not texts or (images is not None and not images):
-        raise ParityError("validation needs at least one text and one image")
+    if not texts or [] in (images, sounds):
+        raise ParityError("validation needs at least one text, image or sound")
     loader = WeightLoader(model)
     spec = loader.spec
+    _check_family(checkpoint, spec)
     towers = [name for name in TOWERS if getattr(spec, name) and tower in (None, name)]
     if not towers:
         raise ParityError(f"{model} has no {tower} tower")
     bounds = tolerance or tolerance_of(spec.family, compute_dtype)
-    run = _Run(loader, load_model(checkpoint, spec), checkpoint, compute_dtype, bounds)
+    reference_model = load_model(checkpoint, spec, loader.table.manifest.tensors)
+    run = _Run(loader, reference_model, checkpoint, compute_dtype, bounds)
     sides: dict[str, tuple[Taps, Taps]] = {}
     tokens, agree = 0, True
     if "text" in towers:
@@ -76,9 +84,11 @@ def validate(
     if "vision" in towers:
         images = sample_images() if images is None else images
         sides["vision"] = _images(run, images)
+    if "audio" in towers:
+        sides["audio"] = _sounds(run, sounds)
     taps = [t for name, side in sides.items() for t in _compare(run, name, side, len(towers) > 1)]
     answers = True
-    if len(sides) == 2 and agree:
+    if {"text", "vision"} <= set(sides) and agree:
         logits, answers = _logits(run, sides)
         taps.append(logits)
     return ValidationReport(
@@ -89,11 +99,21 @@ def validate(
         texts=len(texts) if "text" in towers else 0,
         tokens=tokens,
         images=len(images or ()) if "vision" in towers else 0,
+        sounds=len(sides["audio"][0]["embedding"]) if "audio" in towers else 0,
         same_tokens=agree,
         same_answers=answers,
         tolerance=bounds,
         taps=tuple(taps),
     )
+
+
+def _check_family(checkpoint: Path, spec: ModelSpec) -> None:
+    kind = read_json_object(checkpoint / "config.json").get("model_type")
+    if FAMILY_OF.get(str(kind)) is not spec.family:
+        raise ParityError(
+            f"{checkpoint} holds a model of {kind}, which none of {spec.family.value} came from; "
+            "give the checkpoint that was converted"
+        )
 
 
 def _texts(run: _Run, texts: Sequence[str]) -> tuple[tuple[Taps, Taps], int, bool]:
@@ -116,6 +136,16 @@ def _images(run: _Run, images: Sequence[object]) -> tuple[Taps, Taps]:
     expected = run_images(run.model, run.checkpoint, ours.spec, tensors, images)
     mine = ours.taps(list(images))
     return _flat(mine), _flat(expected)
+
+
+def _sounds(run: _Run, sounds: Sequence[object] | None) -> tuple[Taps, Taps]:
+    """Our taps and the reference's, one row for each frame's bin, position or sound."""
+    ours = AudioEncoder(run.loader, compute_dtype=run.compute_dtype)
+    rate = ours.processor.spec.sampling_rate
+    given = sample_sounds(sampling_rate=rate) if sounds is None else sounds
+    tensors = run.loader.table.manifest.tensors
+    expected = run_sounds(run.model, ours.spec, tensors, given, rate)
+    return _flat(ours.taps(list(given), sampling_rate=rate)), _flat(expected)
 
 
 def _flat(taps: Taps) -> Taps:
