@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from llm_compression.cli.engines import add_model_arguments, add_on_error, image_table
-from llm_compression.cli.images import image_files
+from llm_compression.cli.engines import add_model_arguments, add_on_error
+from llm_compression.cli.media import image_files
+from llm_compression.cli.tables import image_table
 from llm_compression.cli.texts import one_line, read_lines
 from llm_compression.errors import InputError
 

@@ -1,4 +1,4 @@
-"""``embed``: texts or images to embeddings, as a table, JSON lines or Parquet."""
+"""``embed``: texts, images or sounds to embeddings, as a table, JSON lines or Parquet."""
 
 import argparse
 import json
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, TextIO
 
 from llm_compression.cli.engines import (
     add_engine_arguments,
-    add_image_arguments,
-    encode_options,
-    image_table,
+    add_media_arguments,
+    only_for_sounds,
+    only_for_texts,
+    open_audio,
     open_engine,
     open_vision,
-    vector_table,
 )
-from llm_compression.cli.images import image_files
+from llm_compression.cli.media import image_files, sound_files
 from llm_compression.cli.outputs import keep_inputs
+from llm_compression.cli.tables import encode_options, image_table, sound_table, vector_table
 from llm_compression.cli.texts import gather, one_line
+from llm_compression.cli.times import spans
 from llm_compression.errors import InputError
 from llm_compression.spec.names import PRECISIONS, SCALED_PRECISIONS
 
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", help="UTF-8 file with one text a line, blank lines left out; - is stdin"
     )
-    add_image_arguments(parser)
+    add_media_arguments(parser)
     parser.add_argument("--output", "-o", help="file to write; default, or -: the screen")
     parser.add_argument("--format", choices=FORMATS, help="default: by the output's ending")
     parser.add_argument("--prompt", help="text put in front of every input")
@@ -51,11 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed and write."""
     kind = _format(arguments)
     _check_ranges(arguments)
-    pictures = image_files(arguments.images) if arguments.images else ()
-    read = (arguments.model, arguments.file, arguments.ranges, *pictures)
+    files = _media(arguments)
+    read = (arguments.model, arguments.file, arguments.ranges, *files)
     keep_inputs(arguments.output, *read)
     keep_inputs(arguments.save_ranges, *read)
-    table = _embed_images(arguments) if arguments.images else _embed(arguments)
+    table = _embed_media(arguments, files) if files else _embed(arguments)
     if _to_screen(arguments):
         _print(table, kind, sys.stdout)
         return 0
@@ -97,25 +99,29 @@ def _to_screen(arguments: argparse.Namespace) -> bool:
     return arguments.output in (None, "-")
 
 
-def _embed_images(arguments: argparse.Namespace) -> "VectorTable":
+def _media(arguments: argparse.Namespace) -> list[Path]:
+    """The files of ``--images`` or ``--audio``, none if texts are embedded."""
+    if not arguments.audio:
+        only_for_sounds(arguments)
+    if arguments.images:
+        return image_files(arguments.images)
+    return sound_files(arguments.audio) if arguments.audio else []
+
+
+def _embed_media(arguments: argparse.Namespace, files: list[Path]) -> "VectorTable":
+    option = "--images" if arguments.images else "--audio"
     if arguments.texts:
-        raise InputError("give texts or --images, not both")
-    for name in (
-        "file",
-        "prompt",
-        "prompt_name",
-        "max_seq_length",
-        "truncate_dim",
-        "deterministic",
-    ):
+        raise InputError(f"give texts or {option}, not both")
+    for name in ("file", "prompt", "prompt_name"):
         if getattr(arguments, name):
-            raise InputError(f"--{name.replace('_', '-')} is for texts, not for --images")
+            raise InputError(f"--{name.replace('_', '-')} is for texts, not for {option}")
+    only_for_texts(arguments, option)
     if arguments.precision != "float32":
-        raise InputError("--precision is for texts; images come out as float32")
-    files = image_files(arguments.images)
-    return image_table(
-        open_vision(arguments), files, arguments, normalized=bool(arguments.normalize)
-    )
+        raise InputError(f"--precision is for texts; what {option} embeds comes out as float32")
+    if arguments.audio:
+        return sound_table(open_audio(arguments), files, arguments)
+    normalized = bool(arguments.normalize)
+    return image_table(open_vision(arguments), files, arguments, normalized=normalized)
 
 
 def _embed(arguments: argparse.Namespace) -> "VectorTable":
@@ -144,15 +150,27 @@ def _ranges(
 
 
 def _print(table: "VectorTable", kind: str, out: TextIO) -> None:
-    of_texts = table.identity.modality == "text"
+    times = spans(table.starts, table.stops)
     for row, (source, vector) in enumerate(zip(table.sources, table.vectors, strict=True)):
-        about: dict[str, int | bool] = {}
-        if of_texts:
-            about = {"tokens": table.token_counts[row], "truncated": table.truncated[row]}
+        about = _about(table, row)
         if kind == "jsonl":
-            content = {table.identity.modality: source, "embedding": vector.tolist()}
-            print(json.dumps({**content, **about}, ensure_ascii=False), file=out)
+            content = {table.identity.modality: source, **about, "embedding": vector.tolist()}
+            print(json.dumps(content, ensure_ascii=False), file=out)
         else:
             numbers = " ".join(f"{value:8.4g}" for value in vector[:6].tolist())
-            tokens = f" {about['tokens']:>5} tokens" if of_texts else ""
-            print(f"{one_line(source, 40):<40}{tokens}  [{numbers} ...]", file=out)
+            beside = ""
+            if "tokens" in about:
+                beside = f" {about['tokens']:>5} tokens"
+            elif times:
+                beside = f"  {times[row]}"
+            name = one_line(source, 40, keep_end=table.identity.modality != "text")
+            print(f"{name:<40}{beside}  [{numbers} ...]", file=out)
+
+
+def _about(table: "VectorTable", row: int) -> dict[str, float]:
+    """What is said of a row beside its source and its vector."""
+    if table.identity.modality == "text":
+        return {"tokens": table.token_counts[row], "truncated": table.truncated[row]}
+    if table.identity.modality == "audio":
+        return {"start": table.starts[row], "stop": table.stops[row]}
+    return {}

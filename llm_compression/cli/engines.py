@@ -1,27 +1,24 @@
-"""What embedding commands share: their options, engines, and inputs to a vector table."""
+"""What embedding commands share: their options, and the engines that these describe."""
 
 import argparse
-import sys
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm_compression.errors import InputError
-from llm_compression.spec.names import COMPUTE_DTYPES, TRUNCATIONS
+from llm_compression.spec.names import AUDIO_MODES, COMPUTE_DTYPES, TRUNCATIONS
 
 if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.identity import VectorIdentity
-    from llm_compression.memory.vector_table import VectorTable
-    from llm_compression.metrics.quantization import EmbeddingRanges
+    from llm_compression.multimodal.audio_encoder import AudioEncoder
     from llm_compression.multimodal.vision_encoder import VisionEncoder
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what decides the numbers in a vector."""
     add_model_arguments(parser)
-    parser.add_argument("--max-seq-length", type=int, help="tokens kept; default: the model's own")
+    parser.add_argument(
+        "--max-seq-length", type=int, help="tokens of a text kept; default: the model's own"
+    )
     parser.add_argument(
         "--truncation",
         default="warn",
@@ -31,13 +28,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deterministic", action="store_true", help="same bits for a text in any batch"
     )
-    parser.add_argument("--truncate-dim", type=int, help="keep the first dimensions only")
+    parser.add_argument("--truncate-dim", type=int, help="keep the first dimensions of a text only")
     normalize = parser.add_mutually_exclusive_group()
     normalize.add_argument(
         "--normalize",
         action="store_true",
         default=None,
-        help="default: as the model",
+        help="unit length; default: texts as the model says, images and sounds as they come",
     )
     normalize.add_argument(
         "--no-normalize", dest="normalize", action="store_false", help="leave lengths as they come"
@@ -53,22 +50,36 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=COMPUTE_DTYPES,
         help="what the core computes in",
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="inputs run together")
+    parser.add_argument(
+        "--batch-size", type=int, help="inputs run together; default: 32, or 4 sounds"
+    )
 
 
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare pictures as inputs."""
-    parser.add_argument("--images", nargs="+", metavar="PATH", help="image files or folders")
+def add_media_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare pictures and sounds as inputs."""
+    media = parser.add_mutually_exclusive_group()
+    media.add_argument("--images", nargs="+", metavar="PATH", help="image files or folders")
+    media.add_argument("--audio", nargs="+", metavar="PATH", help="sound files or folders")
     add_on_error(parser)
+    parser.add_argument(
+        "--audio-mode",
+        choices=AUDIO_MODES,
+        help="exact runs the model's 30 s whatever the sound's length; fast runs what it needs: "
+        "its vectors are close to exact ones but do not mix with them; default: exact",
+    )
+    parser.add_argument(
+        "--window", type=float, help="seconds of sound in a vector, at most and by default 30"
+    )
+    parser.add_argument("--overlap", type=float, help="seconds that windows share; default: 0")
 
 
 def add_on_error(parser: argparse.ArgumentParser) -> None:
-    """Declare what becomes of a picture that cannot be read."""
+    """Declare what becomes of a file that cannot be read."""
     parser.add_argument(
         "--on-error",
         default="raise",
         choices=("raise", "skip"),
-        help="stop at an image that cannot be read, or leave it out and say so",
+        help="stop at a file that cannot be read, or leave it out and say so",
     )
 
 
@@ -92,101 +103,44 @@ def open_vision(arguments: argparse.Namespace) -> "VisionEncoder":
     return VisionEncoder.from_pretrained(arguments.model, compute_dtype=arguments.compute_dtype)
 
 
-def encode_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `ArrowEngine.encode`, its prompt left out."""
-    return {
-        "truncate_dim": arguments.truncate_dim,
-        "batch_size": arguments.batch_size,
-        "normalize_embeddings": arguments.normalize,
-    }
+def open_audio(
+    arguments: argparse.Namespace, stored: "VectorIdentity | None" = None
+) -> "AudioEncoder":
+    """The audio encoder that the arguments describe; what they leave open is as in ``stored``."""
+    from llm_compression.multimodal.audio_encoder import AudioEncoder
 
-
-def identity_of(
-    engine: "ArrowEngine", arguments: argparse.Namespace, precision: str
-) -> "VectorIdentity":
-    """How this engine with these arguments makes vectors."""
-    from llm_compression.memory.identity import VectorIdentity
-
-    own = engine.embedding_spec.normalize
-    return VectorIdentity(
-        model=engine.fingerprint,
-        compute_dtype=engine.compute_dtype,
-        max_seq_length=engine.max_seq_length,
-        dimension=arguments.truncate_dim or engine.get_embedding_dimension(),
-        normalized=own if arguments.normalize is None else arguments.normalize,
-        precision=precision,
+    options = {"mode": arguments.audio_mode, "window": arguments.window,
+               "overlap": arguments.overlap}  # fmt: skip
+    if stored is not None:
+        like = {"mode": stored.audio_mode, "window": stored.window, "overlap": stored.overlap}
+        options = {name: like[name] if v is None else v for name, v in options.items()}
+    given = {name: value for name, value in options.items() if value is not None}
+    return AudioEncoder.from_pretrained(
+        arguments.model, compute_dtype=arguments.compute_dtype, **given
     )
 
 
-def vector_table(
-    engine: "ArrowEngine",
-    arguments: argparse.Namespace,
-    texts: list[str],
-    prompt: str,
-    *,
-    precision: str = "float32",
-    ranges: "EmbeddingRanges | None" = None,
-) -> "VectorTable":
-    """Embed ``texts`` with ``prompt`` in front of each."""
-    from llm_compression.memory.vector_table import VectorTable
-
-    options = {**encode_options(arguments), "prompt": prompt}
-    vectors = engine.encode(texts, **options, precision=precision, ranges=ranges)
-    counts = engine.token_counts([prompt + text for text in texts])
-    return VectorTable(
-        sources=texts,
-        vectors=vectors,
-        identity=identity_of(engine, arguments, precision),
-        token_counts=counts,
-        truncated=[count > engine.max_seq_length for count in counts],
-        prompt=prompt,
-        ranges=ranges,
-    )
-
-
-def image_identity(encoder: "VisionEncoder", *, normalized: bool) -> "VectorIdentity":
-    """How this encoder makes vectors."""
-    from llm_compression.memory.identity import VectorIdentity
-
-    return VectorIdentity(
-        model=encoder.fingerprint,
-        compute_dtype=encoder.compute_dtype,
-        max_seq_length=0,
-        dimension=encoder.get_embedding_dimension(),
-        normalized=normalized,
-        precision="float32",
-        modality="image",
-    )
-
-
-def image_table(
-    encoder: "VisionEncoder",
-    files: Sequence[Path],
-    arguments: argparse.Namespace,
-    *,
-    normalized: bool,
-) -> "VectorTable":
-    """Embed image files; those that are skipped are said on stderr.
+def only_for_texts(arguments: argparse.Namespace, option: str) -> None:
+    """Refuse what only texts have beside ``option``, ``--images`` or ``--audio``.
 
     Raises:
-        InputError: one cannot be read and ``--on-error`` is ``raise``, or none can.
+        InputError: names it.
     """
-    from llm_compression.memory.vector_table import VectorTable
-    from llm_compression.multimodal.vision_encoder import SkippedImageWarning
+    given = [
+        n for n in ("max_seq_length", "truncate_dim", "deterministic") if getattr(arguments, n)
+    ]
+    if arguments.truncation != "warn":
+        given.append("truncation")
+    if given:
+        raise InputError(f"--{given[0].replace('_', '-')} is for texts, not for {option}")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SkippedImageWarning)  # each is named below
-        found = encoder.encode(
-            files,
-            batch_size=arguments.batch_size,
-            normalize_embeddings=normalized,
-            on_error=arguments.on_error,
-        )
-    sources = [str(file) for file in files]
-    if arguments.on_error == "skip":
-        for reason in found.skipped.values():
-            print(f"skipped: {reason}", file=sys.stderr)
-        if not len(found.indices):
-            raise InputError("none of the images can be read")
-        sources, found = [sources[i] for i in found.indices], found.embeddings
-    return VectorTable(sources, found, image_identity(encoder, normalized=normalized))
+
+def only_for_sounds(arguments: argparse.Namespace) -> None:
+    """Refuse what only sounds have.
+
+    Raises:
+        InputError: names it.
+    """
+    for name in ("audio_mode", "window", "overlap"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for sounds; give --audio")

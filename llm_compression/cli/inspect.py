@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llm_compression.spec.model import ModelSpec
-    from llm_compression.spec.towers import TextSpec, VisionSpec
+    from llm_compression.spec.towers import Tower
     from llm_compression.weights.schema import Manifest
 
 
@@ -44,6 +44,7 @@ def _summary(manifest: "Manifest") -> str:
         "architecture": f"{origin.architecture} ({spec.family.value})",
         **_text(spec),
         **_vision(spec),
+        **_audio(spec),
         "weights": f"{len(manifest.tensors)} tensors, {values:,} values, "
         f"{', '.join(_dtypes(manifest))}",
         "size": f"{stored / 1e6:.1f} MB stored, {decoded / 1e6:.1f} MB decoded "
@@ -78,7 +79,23 @@ def _vision(spec: "ModelSpec") -> dict[str, str]:
     }
 
 
-def _blocks(tower: "TextSpec | VisionSpec") -> str:
+def _audio(spec: "ModelSpec") -> dict[str, str]:
+    if spec.audio is None or spec.sound is None:
+        return {}
+    audio, sound, decoder = spec.audio, spec.sound, spec.audio_decoder
+    rows = {
+        "blocks": _blocks(audio),
+        "sound": f"{sound.sampling_rate} Hz in windows of {sound.chunk_length} s, "
+        f"{audio.num_mel_bins} mel bins, {audio.max_source_positions} positions, "
+        f"{audio.dimension} dimensions",
+        "embedding": "mean over the positions that hear the sound",
+    }
+    if decoder:
+        rows["decoder"] = f"kept, not run: {decoder.num_layers} x {decoder.block.hidden_size}"
+    return rows
+
+
+def _blocks(tower: "Tower") -> str:
     block = tower.block
     return (
         f"{tower.num_layers} x {block.hidden_size}, {block.num_heads} heads, "

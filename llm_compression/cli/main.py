@@ -21,6 +21,7 @@ examples:
   llm-compression embed minilm.parquet --file texts.txt --output vectors.parquet
   llm-compression search minilm.parquet "animals at rest" --in vectors.parquet
   llm-compression search clip.parquet "a dog in the snow" --images photos --sheet found.html
+  llm-compression search whisper.parquet clip.wav --audio recordings
   llm-compression classify clip.parquet photo.jpg --labels cat dog bird
 
 Exit status is 0 on success, 1 on a failure and 2 on bad usage.

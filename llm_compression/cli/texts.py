@@ -45,7 +45,9 @@ def _lines(content: bytes, where: str) -> list[str]:
     return [line.rstrip("\r") for line in lines if line.strip()]
 
 
-def one_line(text: str, width: int | None = None) -> str:
+def one_line(text: str, width: int | None = None, *, keep_end: bool = False) -> str:
     """``text`` for a table: runs of space as one, controls as dots, cut to ``width``."""
     line = "".join(c if c.isprintable() else "." for c in " ".join(text.split()))
-    return line if width is None or len(line) <= width else f"{line[: width - 3]}..."
+    if width is None or len(line) <= width:
+        return line
+    return f"...{line[3 - width :]}" if keep_end else f"{line[: width - 3]}..."

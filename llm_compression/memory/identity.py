@@ -12,11 +12,14 @@ class VectorIdentity:
 
     model: str  # fingerprint
     compute_dtype: str
-    max_seq_length: int  # 0 for images
+    max_seq_length: int  # of texts; else 0
     dimension: int
     normalized: bool
     precision: str
     modality: str = later(default="text")
+    audio_mode: str = later(default="")  # of sounds, as are the seconds of windows and overlaps
+    window: float = later(default=0.0)
+    overlap: float = later(default=0.0)
 
     def check(self, other: "VectorIdentity", where: str) -> None:
         """Refuse vectors that were made differently.

@@ -1,7 +1,8 @@
-"""Texts or images with their vectors in a Parquet file that says how the vectors were made."""
+"""Texts, images or sounds with vectors in a Parquet file that says how these were made."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +22,10 @@ _PROMPT = b"llm_compression.prompt"
 
 @dataclass(frozen=True)
 class VectorTable:
-    """``vectors`` (n, d), one row for each of ``sources``, which are texts or images' paths.
+    """``vectors`` (n, d), one row for each of ``sources``, which are texts, or paths of files.
 
     ``token_counts`` and ``truncated`` are of texts; ``prompt`` was put in front of each.
+    ``starts`` and ``stops`` are of sounds: the seconds that a row is of.
     """
 
     sources: list[str]
@@ -33,11 +35,13 @@ class VectorTable:
     truncated: list[bool] = field(default_factory=list)
     prompt: str = ""
     ranges: EmbeddingRanges | None = None
+    starts: list[float] = field(default_factory=list)
+    stops: list[float] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        """Write columns ``text`` or ``image``, and ``vector`` (fixed size list).
+        """Write columns ``text``, ``image`` or ``audio``, and ``vector`` (fixed size list).
 
-        Those of texts have ``token_count`` and ``truncated`` beside them.
+        Texts have ``token_count`` and ``truncated`` beside them, sounds ``start`` and ``stop``.
 
         Raises:
             OSError: the file cannot be written.
@@ -52,6 +56,9 @@ class VectorTable:
         if self.identity.modality == "text":
             columns["token_count"] = pa.array(self.token_counts, pa.int32())
             columns["truncated"] = pa.array(self.truncated, pa.bool_())
+        if self.identity.modality == "audio":
+            columns["start"] = pa.array(self.starts, pa.float64())
+            columns["stop"] = pa.array(self.stops, pa.float64())
         metadata = {_IDENTITY: codec.dumps(self.identity), _PROMPT: self.prompt}
         if self.ranges is not None:
             metadata[_RANGES] = self.ranges.to_json()
@@ -72,20 +79,38 @@ class VectorTable:
             if _IDENTITY not in metadata:
                 raise ValueError("nothing in it says how they were made")
             identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), str(path))
-            of_texts = identity.modality == "text"
+            of_texts, of_sounds = identity.modality == "text", identity.modality == "audio"
             return cls(
-                sources=table[identity.modality].to_pylist(),
+                sources=_column(table, identity.modality, pa.string()),
                 vectors=_vectors(table["vector"].combine_chunks(), identity),
                 identity=identity,
-                token_counts=table["token_count"].to_pylist() if of_texts else [],
-                truncated=table["truncated"].to_pylist() if of_texts else [],
+                token_counts=_column(table, "token_count", pa.int32()) if of_texts else [],
+                truncated=_column(table, "truncated", pa.bool_()) if of_texts else [],
                 prompt=metadata[_PROMPT].decode(),
                 ranges=_ranges(metadata, str(path)),
+                starts=_column(table, "start", pa.float64()) if of_sounds else [],
+                stops=_column(table, "stop", pa.float64()) if of_sounds else [],
             )
         except (OSError, ValueError, KeyError) as error:  # Arrow's and the codec's are ValueErrors
             raise InputError(
                 f"{path} holds no vectors of `llm-compression embed`: {error}"
             ) from error
+
+
+def _column(table: pa.Table, name: str, kind: pa.DataType) -> list[Any]:
+    """The values of a column.
+
+    Raises:
+        KeyError: it is not there.
+        ValueError: it is of another type, or has nulls or NaN.
+    """
+    column = table[name]
+    if column.type != kind or column.null_count:
+        raise ValueError(f"{name} is {column.type}, expected {kind} without nulls")
+    values: list[Any] = column.to_pylist()
+    if any(value != value for value in values):  # noqa: PLR0124  only NaN differs from itself
+        raise ValueError(f"{name} holds NaN")
+    return values
 
 
 def _vectors(column: pa.Array, identity: VectorIdentity) -> np.ndarray:

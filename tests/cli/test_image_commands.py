@@ -119,7 +119,10 @@ def test_all_are_skipped(cli: Cli, tiny_clip_table: Path, folder: Path, target: 
         (["--prompt-name", "query"], "prompt-name is for texts, not for --images"),
         (["--max-seq-length", "4"], "max-seq-length is for texts, not for --images"),
         (["--truncate-dim", "8"], "truncate-dim is for texts, not for --images"),
-        (["--precision", "int8"], "--precision is for texts; images come out as float32"),
+        (
+            ["--precision", "int8"],
+            "--precision is for texts; what --images embeds comes out as float32",
+        ),
         (["--save-ranges", "r.json"], "--ranges and --save-ranges are for --precision int8"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--output", "vectors.csv"], "end in .parquet or .jsonl"),

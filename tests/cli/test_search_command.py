@@ -204,7 +204,7 @@ def test_nothing_to_validate_with(cli: Cli, tiny_table: Path, tiny_bert: Path, t
     path = tmp_path / "empty.txt"
     path.write_text("")
     outcome = cli("validate", tiny_table, "--reference", tiny_bert, "--texts", path)
-    assert outcome.error(1) == "validation needs at least one text and one image"
+    assert outcome.error(1) == "validation needs at least one text, image or sound"
 
 
 def test_bfloat16_has_its_own_bounds(cli: Cli, make_checkpoint: CheckpointFactory, tmp_path: Path):

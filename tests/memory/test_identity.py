@@ -16,7 +16,10 @@ OTHER: dict[str, Any] = {
     "dimension": 64,
     "normalized": False,
     "precision": "int8",
-    "modality": "image",
+    "modality": "audio",
+    "audio_mode": "fast",
+    "window": 30.0,
+    "overlap": 5.0,
 }
 
 
