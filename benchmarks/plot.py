@@ -47,6 +47,9 @@ PANELS = (
     Panel("cold_start", ("process",), "Start, embed one sentence, exit, s"),
     Panel("cold_start", ("peak memory",), "Peak memory of that process, MiB"),
     Panel("embed", ("sentences",), "Sentences/s (longer is better)"),
+    Panel("audio", ("1 s",), "Embed 1 s of sound, ms"),
+    Panel("audio", ("30 s",), "Embed 30 s of sound, ms"),
+    Panel("mel", ("30 s",), "Log-mel frames of 30 s, ms"),
 )
 
 
@@ -59,13 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def draw(stored: Json, path: Path) -> None:
-    """Sizes beside loading; below them cold start beside its memory; throughput last."""
+    """Sizes beside loading; below them cold start beside its memory; throughput and sounds last."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    grid = figure.add_gridspec(3, 2, height_ratios=[10, 7, 2.5])
+    figure = Figure(figsize=(11, 10.5), layout="constrained")
+    grid = figure.add_gridspec(4, 2, height_ratios=[10, 7, 3, 3])
     loading = grid[0, 1].subgridspec(3, 1, height_ratios=[4, 3, 3])
-    places = [grid[0, 0], loading[0], loading[1], loading[2], grid[1, 0], grid[1, 1], grid[2, 0]]
+    places = [
+        *(grid[0, 0], loading[0], loading[1], loading[2]),
+        *(grid[row, column] for row in (1, 2, 3) for column in (0, 1)),
+    ]
     for panel, place in zip(PANELS, places, strict=True):
         _draw(figure.add_subplot(place), panel, list(_bars(stored, panel)))
     figure.suptitle(_heading(stored), x=0.01, ha="left", color=_QUIET, fontsize=9)

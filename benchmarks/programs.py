@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +108,9 @@ PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def main(name: str, *arguments: str) -> None:
+def run(programs: Mapping[str, Callable[..., dict[str, Any]]], name: str, *arguments: str) -> None:
     """Run one program; its values and its peak memory are the last line of the output."""
-    values = PROGRAMS[name](*arguments)
+    values = programs[name](*arguments)
     print(json.dumps({**values, "peak_kib": _peak_kib()}))
 
 
@@ -121,4 +121,4 @@ def _peak_kib() -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(PROGRAMS, *sys.argv[1:])

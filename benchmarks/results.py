@@ -10,7 +10,7 @@ from benchmarks.claims import Cell, Claim, Samples, Verdict, judge, noisy_cells
 from benchmarks.measure import Figure, summarise
 
 FOLDER = Path(__file__).parent / "results"
-STANDARD = FOLDER / "minilm.json"
+STANDARD = FOLDER / "bench.json"
 Json = dict[str, Any]
 
 

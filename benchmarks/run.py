@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import cold_start, embed, load, parity, size
+from benchmarks import audio, cold_start, digits, embed, load, parity, size
 from benchmarks.case import MINILM, Case
 from benchmarks.machine import describe, float32_floor
 from benchmarks.results import FOLDER, STANDARD, Json, Section, figure_json, to_json, write
 from benchmarks.tables import sections_markdown
 from llm_compression import convert
 
-BENCHMARKS: dict[str, Callable[[Case], list[Section]]] = {
+Benchmark = Callable[[Case], list[Section]]
+OF_TEXTS: dict[str, Benchmark] = {
     "size": size.measure,
     "load": load.measure,
     "cold_start": cold_start.measure,
     "embed": embed.measure,
     "parity": parity.measure,
 }
+OF_SOUNDS: dict[str, Benchmark] = {"audio": audio.measure, "digits": digits.measure}
+BENCHMARKS = OF_TEXTS | OF_SOUNDS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +61,10 @@ def output(chosen: argparse.Namespace) -> Path:
 
 
 def _names(chosen: argparse.Namespace) -> list[str]:
-    return [chosen.only] if chosen.only else list(BENCHMARKS)
+    """One benchmark, or all; those of sounds have a model of their own, Whisper's encoder."""
+    if chosen.only:
+        return [chosen.only]
+    return list(BENCHMARKS if chosen.model == MINILM else OF_TEXTS)
 
 
 @contextmanager

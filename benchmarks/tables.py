@@ -64,7 +64,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _with_unit(number: str, unit: str) -> str:
-    shown = {"bytes": " MB", "x": "x", "/s": "/s", "error": ""}.get(unit, f" {unit}")
+    shown = {"bytes": " MB", "x": "x", "/s": "/s", "error": "", "share": ""}.get(unit, f" {unit}")
     return number + shown
 
 
