@@ -12,7 +12,7 @@ from benchmarks.results import Section
 from benchmarks.whisper import whisper_case
 from llm_compression import AudioEncoder
 from llm_compression.metrics.similarity import unit_rows
-from llm_compression.multimodal import audio_layout
+from llm_compression.multimodal.audio import layout as audio_layout
 
 _RECORDINGS = ASSETS / "fsdd" / "recordings"
 _EXACT, _FAST = "exact", "fast"

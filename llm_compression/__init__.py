@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
-    from llm_compression.multimodal.audio_encoder import AudioEncoder as AudioEncoder
-    from llm_compression.multimodal.audio_processor import AudioProcessor as AudioProcessor
-    from llm_compression.multimodal.image_processor import ImageProcessor as ImageProcessor
-    from llm_compression.multimodal.text_encoder import TextEncoder as TextEncoder
-    from llm_compression.multimodal.vision_encoder import VisionEncoder as VisionEncoder
+    from llm_compression.multimodal.audio.encoder import AudioEncoder as AudioEncoder
+    from llm_compression.multimodal.audio.processor import AudioProcessor as AudioProcessor
+    from llm_compression.multimodal.text.encoder import TextEncoder as TextEncoder
+    from llm_compression.multimodal.vision.encoder import VisionEncoder as VisionEncoder
+    from llm_compression.multimodal.vision.processor import ImageProcessor as ImageProcessor
     from llm_compression.weights.loader import WeightLoader as WeightLoader
 
 # Public names load on first use (PEP 562): importing the package loads neither torch nor pyarrow.
 _PUBLIC = {
     "ArrowEngine": "llm_compression.engine.arrow_engine",
-    "AudioEncoder": "llm_compression.multimodal.audio_encoder",
-    "AudioProcessor": "llm_compression.multimodal.audio_processor",
+    "AudioEncoder": "llm_compression.multimodal.audio.encoder",
+    "AudioProcessor": "llm_compression.multimodal.audio.processor",
     "CLIPEngine": "llm_compression.engine.clip_engine",
     "ClassEmbeddings": "llm_compression.engine.zero_shot",
     "EmbeddingRanges": "llm_compression.metrics.quantization",
-    "ImageProcessor": "llm_compression.multimodal.image_processor",
+    "ImageProcessor": "llm_compression.multimodal.vision.processor",
     "LLMCompressionError": "llm_compression.errors",
-    "TextEncoder": "llm_compression.multimodal.text_encoder",
-    "VisionEncoder": "llm_compression.multimodal.vision_encoder",
+    "TextEncoder": "llm_compression.multimodal.text.encoder",
+    "VisionEncoder": "llm_compression.multimodal.vision.encoder",
     "WeightLoader": "llm_compression.weights.loader",
     "convert": "llm_compression.conversion.convert",
     "export": "llm_compression.conversion.export",

@@ -50,7 +50,7 @@ def write_sheet(path: Path, query: str, found: Found) -> None:
 
 
 def _thumbnail(path: str) -> "Image":
-    from llm_compression.multimodal.image_input import open_rgb
+    from llm_compression.multimodal.vision.input import open_rgb
 
     image = open_rgb(path, path)
     image.thumbnail((_THUMB, _THUMB))

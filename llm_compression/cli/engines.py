@@ -9,8 +9,8 @@ from llm_compression.spec.names import AUDIO_MODES, COMPUTE_DTYPES, TRUNCATIONS
 if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.identity import VectorIdentity
-    from llm_compression.multimodal.audio_encoder import AudioEncoder
-    from llm_compression.multimodal.vision_encoder import VisionEncoder
+    from llm_compression.multimodal.audio.encoder import AudioEncoder
+    from llm_compression.multimodal.vision.encoder import VisionEncoder
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +98,7 @@ def open_engine(arguments: argparse.Namespace) -> "ArrowEngine":
 
 def open_vision(arguments: argparse.Namespace) -> "VisionEncoder":
     """The vision encoder that the arguments describe."""
-    from llm_compression.multimodal.vision_encoder import VisionEncoder
+    from llm_compression.multimodal.vision.encoder import VisionEncoder
 
     return VisionEncoder.from_pretrained(arguments.model, compute_dtype=arguments.compute_dtype)
 
@@ -107,7 +107,7 @@ def open_audio(
     arguments: argparse.Namespace, stored: "VectorIdentity | None" = None
 ) -> "AudioEncoder":
     """The audio encoder that the arguments describe; what they leave open is as in ``stored``."""
-    from llm_compression.multimodal.audio_encoder import AudioEncoder
+    from llm_compression.multimodal.audio.encoder import AudioEncoder
 
     options = {"mode": arguments.audio_mode, "window": arguments.window,
                "overlap": arguments.overlap}  # fmt: skip

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from llm_compression.engine.arrow_engine import ArrowEngine
     from llm_compression.memory.identity import VectorIdentity
     from llm_compression.memory.vector_table import VectorTable
-    from llm_compression.multimodal.audio_encoder import AudioEncoder
+    from llm_compression.multimodal.audio.encoder import AudioEncoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from llm_compression.memory.identity import VectorIdentity
     from llm_compression.memory.vector_table import VectorTable
     from llm_compression.metrics.quantization import EmbeddingRanges
-    from llm_compression.multimodal.audio_encoder import AudioEncoder
-    from llm_compression.multimodal.vision_encoder import VisionEncoder
+    from llm_compression.multimodal.audio.encoder import AudioEncoder
+    from llm_compression.multimodal.vision.encoder import VisionEncoder
 
 
 def encode_options(arguments: argparse.Namespace) -> dict[str, Any]:

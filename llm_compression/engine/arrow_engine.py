@@ -12,7 +12,7 @@ from llm_compression.engine.prompts import Prompts
 from llm_compression.metrics import similarity as scores
 from llm_compression.metrics.quantization import EmbeddingRanges, check_precision
 from llm_compression.multimodal.inputs import as_texts, check_count
-from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -16,8 +16,8 @@ from llm_compression.errors import InputError
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.inputs import as_texts, check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
-from llm_compression.multimodal.text_encoder import TextEncoder
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.text.encoder import TextEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from llm_compression.spec.tensors import LOGIT_SCALE
 
 

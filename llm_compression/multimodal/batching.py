@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.tokenizer import Tokens
+from llm_compression.multimodal.text.tokenizer import Tokens
 
 B = TypeVar("B")
 _LONG_WORK = 1000  # texts from which a terminal sees a progress bar unasked

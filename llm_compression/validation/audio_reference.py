@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from llm_compression.multimodal.audio_input import name_of, open_sound
-from llm_compression.multimodal.audio_model import audio_parts
-from llm_compression.multimodal.audio_processor import resampled
+from llm_compression.multimodal.audio.input import name_of, open_sound
+from llm_compression.multimodal.audio.model import audio_parts
+from llm_compression.multimodal.audio.processor import resampled
 from llm_compression.spec.model import ModelSpec
 from llm_compression.validation.reference import (
     Place,

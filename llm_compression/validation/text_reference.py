@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from llm_compression.multimodal.text_model import text_parts
-from llm_compression.multimodal.tokenizer import lowercasing
+from llm_compression.multimodal.text.model import text_parts
+from llm_compression.multimodal.text.tokenizer import lowercasing
 from llm_compression.spec.model import Family, ModelSpec, Pooling
 from llm_compression.validation.reference import (
     Place,

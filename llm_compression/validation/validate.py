@@ -13,9 +13,9 @@ from llm_compression.conversion.sentence_transformers import read_modules
 from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import ParityError
 from llm_compression.metrics.similarity import unit_rows
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.text_encoder import TextEncoder
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.text.encoder import TextEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.names import TOWERS
 from llm_compression.spec.tensors import LOGIT_SCALE

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from llm_compression.conversion.preprocessing import PREPROCESSOR, PROCESSOR
-from llm_compression.multimodal.image_input import name_of, open_rgb
-from llm_compression.multimodal.vision_model import vision_parts
+from llm_compression.multimodal.vision.input import name_of, open_rgb
+from llm_compression.multimodal.vision.model import vision_parts
 from llm_compression.spec.model import ModelSpec
 from llm_compression.validation.reference import (
     Tapped,

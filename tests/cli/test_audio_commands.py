@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from llm_compression.memory.vector_table import VectorTable
-from llm_compression.multimodal.audio_encoder import AudioEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
 from tests.cli.conftest import Cli, rows, vectors
 from tests.cli.sound_files import (
     SECONDS,

@@ -9,7 +9,7 @@ import soundfile
 
 from llm_compression.cli.times import span
 from llm_compression.memory.vector_table import VectorTable
-from llm_compression.multimodal.audio_encoder import AudioEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
 from tests.cli.conftest import Cli, rows
 from tests.cli.sound_files import close, names, write_broken, write_sounds
 from tests.whisper_checkpoints import RATE, WhisperFactory, noise

@@ -11,7 +11,7 @@ import pytest
 from llm_compression import convert
 from llm_compression.engine.clip_engine import CLIPEngine
 from llm_compression.memory.vector_table import VectorTable
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from tests.cli.conftest import Cli, rows, vectors
 from tests.cli.picture_files import close, names, write_broken, write_pictures
 from tests.clip_checkpoints import CLIPFactory

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from llm_compression import ArrowEngine, convert, export
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from tests.clip_checkpoints import pictures
 from tests.conftest import write_json
 from tests.conversion.checkpoints import read_tensors

@@ -8,7 +8,7 @@ from PIL import Image
 
 from llm_compression.conversion.preprocessing import read_preprocessing
 from llm_compression.errors import CheckpointError, UnknownArchitectureError
-from llm_compression.multimodal.image_processor import ImageProcessor
+from llm_compression.multimodal.vision.processor import ImageProcessor
 from llm_compression.spec.image import ImageSpec, Resample
 from tests.clip_checkpoints import pictures, preprocessor, reference_processor, write_preprocessor
 from tests.conftest import write_json

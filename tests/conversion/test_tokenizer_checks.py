@@ -15,7 +15,7 @@ from llm_compression.errors import (
     InputError,
     UnknownArchitectureError,
 )
-from llm_compression.multimodal.tokenizer import TextTokenizer
+from llm_compression.multimodal.text.tokenizer import TextTokenizer
 from llm_compression.spec.model import TokenizerSpec
 from llm_compression.weights.reader import WeightTable
 from tests.conftest import CheckpointFactory, write_json

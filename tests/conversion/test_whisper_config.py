@@ -12,7 +12,7 @@ from llm_compression.conversion.config import Config
 from llm_compression.conversion.preprocessing import read_sound
 from llm_compression.conversion.whisper import DEFAULTS, audio_decoder_spec, audio_spec
 from llm_compression.errors import CheckpointError, UnknownArchitectureError
-from llm_compression.multimodal.audio_processor import AudioProcessor
+from llm_compression.multimodal.audio.processor import AudioProcessor
 from llm_compression.spec.block import Activation, AttentionBias, BlockSpec, NormPlacement
 from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.sound import SoundSpec

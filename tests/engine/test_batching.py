@@ -4,7 +4,7 @@ import pytest
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.batching import batches, with_progress
-from llm_compression.multimodal.tokenizer import Tokens
+from llm_compression.multimodal.text.tokenizer import Tokens
 
 
 def tokens(*lengths: int) -> list[Tokens]:

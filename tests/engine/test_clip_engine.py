@@ -11,8 +11,8 @@ from PIL import Image
 from llm_compression import WeightLoader, convert
 from llm_compression.engine.clip_engine import CLIPEngine
 from llm_compression.errors import InputError, TruncationError, WeightTableNotFoundError
-from llm_compression.multimodal.truncation import TruncationWarning
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.text.truncation import TruncationWarning
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from tests.clip_checkpoints import CLIPFactory, load_reference, pictures, reference_processor
 
 TEXTS = ["a photo of a cat", "the dog runs", "red ship", "a"]

@@ -11,7 +11,7 @@ import pytest
 
 from llm_compression import ArrowEngine
 from llm_compression.errors import InputError, TruncationError
-from llm_compression.multimodal.truncation import TruncationWarning
+from llm_compression.multimodal.text.truncation import TruncationWarning
 
 LONG = "the cat sits on the mat . " * 20  # 140 tokens, the tiny model keeps 32
 
@@ -84,8 +84,8 @@ def test_every_call_warns_and_names_the_callers_line(tiny_table: Path) -> None:
 def test_the_filter_shows_each_call() -> None:
     script = (
         "import warnings\n"
-        "from llm_compression.multimodal.truncation import Truncation, report_truncation\n"
-        "from llm_compression.multimodal.tokenizer import Tokens\n"
+        "from llm_compression.multimodal.text.truncation import Truncation, report_truncation\n"
+        "from llm_compression.multimodal.text.tokenizer import Tokens\n"
         "for _ in range(3): report_truncation([Tokens([1], 9)], Truncation.WARN, 1)\n"
     )
     done = subprocess.run(

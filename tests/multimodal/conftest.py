@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from tests.multimodal.pictures import PICTURES
 
 

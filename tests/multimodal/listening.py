@@ -4,7 +4,7 @@ import gc
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from llm_compression.multimodal.audio_encoder import AudioEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
 
 
 def peaks(pipe: Connection, table: Path, mode: str, recordings: list[Path]) -> None:

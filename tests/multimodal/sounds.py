@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 import torch
 
-from llm_compression.multimodal.audio_input import as_sounds, name_of, open_sound
-from llm_compression.multimodal.audio_processor import resampled
+from llm_compression.multimodal.audio.input import as_sounds, name_of, open_sound
+from llm_compression.multimodal.audio.processor import resampled
 from llm_compression.spec.sound import SoundSpec
 from tests.whisper_checkpoints import RATE, noise, tone
 

@@ -12,9 +12,9 @@ import torch
 
 from llm_compression import WeightLoader, convert
 from llm_compression.errors import InputError, WeightTableNotFoundError
-from llm_compression.multimodal import audio_layout
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.audio_layout import NEAR
+from llm_compression.multimodal.audio import layout as audio_layout
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.audio.layout import NEAR
 from tests.multimodal.sounds import encoded, reference
 from tests.whisper_checkpoints import RATE, WhisperFactory, noise, tone, write_whisper
 

@@ -11,8 +11,8 @@ import soundfile
 import torch
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal import audio_input
-from llm_compression.multimodal.audio_input import as_sounds, name_of, open_sound
+from llm_compression.multimodal.audio import input as audio_input
+from llm_compression.multimodal.audio.input import as_sounds, name_of, open_sound
 from tests.multimodal.sounds import FORMATS, SAMPLES, encoded, read, read_first, recording
 from tests.whisper_checkpoints import RATE, noise
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from llm_compression.multimodal import audio_layout
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.audio_layout import FAR, NEAR, convolved, fast_layout
+from llm_compression.multimodal.audio import layout as audio_layout
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.audio.layout import FAR, NEAR, convolved, fast_layout
 from tests.multimodal.sounds import spectrogram
 from tests.whisper_checkpoints import RATE, WhisperFactory, noise
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal import audio_input, audio_processor
-from llm_compression.multimodal.audio_input import Sound, open_sound
-from llm_compression.multimodal.audio_processor import AudioProcessor, Window
-from llm_compression.multimodal.mel import log_mel, padded, silence
+from llm_compression.multimodal.audio import input as audio_input
+from llm_compression.multimodal.audio import processor as audio_processor
+from llm_compression.multimodal.audio.input import Sound, open_sound
+from llm_compression.multimodal.audio.mel import log_mel, padded, silence
+from llm_compression.multimodal.audio.processor import AudioProcessor, Window
 from tests.multimodal.sounds import LONG, SHORT, encoded
 from tests.whisper_checkpoints import RATE, noise
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal import audio_layout, audio_processor
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.audio_model import AudioModel
-from llm_compression.multimodal.mel import log_mel
+from llm_compression.multimodal.audio import layout as audio_layout
+from llm_compression.multimodal.audio import processor as audio_processor
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.audio.mel import log_mel
+from llm_compression.multimodal.audio.model import AudioModel
 from tests.multimodal.sounds import encoded, reference
 from tests.whisper_checkpoints import RATE, WhisperFactory, noise, tone
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.audio_processor import AudioProcessor
+from llm_compression.multimodal.audio.processor import AudioProcessor
 from tests.multimodal.sounds import SAMPLES, SHORT, encoded
 from tests.whisper_checkpoints import RATE
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.image_input import as_images, open_rgb
+from llm_compression.multimodal.vision.input import as_images, open_rgb
 from tests.multimodal.pictures import FILES, PICTURE, RGB, encoded, opened, plain, png
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.audio_input import as_sounds, open_sound
-from llm_compression.multimodal.audio_processor import AudioProcessor
+from llm_compression.multimodal.audio.input import as_sounds, open_sound
+from llm_compression.multimodal.audio.processor import AudioProcessor
 from tests.multimodal.sounds import SAMPLES, SHORT, encoded, read, recording
 from tests.whisper_checkpoints import RATE
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from llm_compression.conversion.preprocessing import read_preprocessing
 from llm_compression.errors import InputError
-from llm_compression.multimodal import image_processor
-from llm_compression.multimodal.image_processor import ImageProcessor
+from llm_compression.multimodal.vision import processor as image_processor
+from llm_compression.multimodal.vision.processor import ImageProcessor
 from tests.conftest import write_json
 from tests.multimodal.pictures import CLEARS, PICTURE, encoded, picture, plain, turned
 

@@ -9,8 +9,8 @@ import pytest
 import transformers
 from transformers.audio_utils import mel_filter_bank
 
-from llm_compression.multimodal.audio_processor import AudioProcessor
-from llm_compression.multimodal.mel import log_mel, mel_filters, padded, silence
+from llm_compression.multimodal.audio.mel import log_mel, mel_filters, padded, silence
+from llm_compression.multimodal.audio.processor import AudioProcessor
 from llm_compression.spec.sound import SoundSpec
 from tests.multimodal.sounds import LONG, SHORT, at_16_khz, spectrogram
 from tests.whisper_checkpoints import RATE, noise, tone

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from llm_compression.multimodal import audio_input
+from llm_compression.multimodal.audio import input as audio_input
 from tests.multimodal.sounds import FORMATS, at_16_khz, encoded
 from tests.whisper_checkpoints import RATE, noise, tone
 

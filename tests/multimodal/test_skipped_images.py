@@ -12,7 +12,7 @@ import pytest
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.skipped import EncodedInputs, SkippedInputWarning
-from llm_compression.multimodal.vision_encoder import VisionEncoder
+from llm_compression.multimodal.vision.encoder import VisionEncoder
 from tests.multimodal.pictures import FILES, PICTURE, PICTURES
 
 BROKEN = b"no picture"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.audio_encoder import AudioEncoder
+from llm_compression.multimodal.audio.encoder import AudioEncoder
 from llm_compression.multimodal.skipped import EncodedInputs, SkippedInputWarning
 from tests.multimodal.sounds import encoded
 from tests.whisper_checkpoints import RATE, noise, tone

@@ -16,8 +16,8 @@ from PIL import Image
 
 from llm_compression import convert
 from llm_compression.errors import InputError, WeightTableNotFoundError
-from llm_compression.multimodal.vision_encoder import VisionEncoder
-from llm_compression.multimodal.vision_model import VisionModel
+from llm_compression.multimodal.vision.encoder import VisionEncoder
+from llm_compression.multimodal.vision.model import VisionModel
 from tests.clip_checkpoints import load_reference, write_clip
 from tests.conftest import CheckpointFactory
 from tests.multimodal.pictures import PICTURE, PICTURES, encoded, opened

@@ -13,7 +13,7 @@ from llm_compression import convert
 from llm_compression.engine.clip_engine import CLIPEngine
 from llm_compression.inference import bind
 from llm_compression.inference.activation import ACTIVATIONS
-from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.text.encoder import TextEncoder
 from llm_compression.spec.block import Activation
 from llm_compression.spec.model import Pooling
 from llm_compression.validation.report import ValidationReport

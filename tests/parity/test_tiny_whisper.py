@@ -16,8 +16,10 @@ from llm_compression.errors import LLMCompressionError, ParityError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.attention import Attention
 from llm_compression.inference.block import Block
-from llm_compression.multimodal import audio_model, audio_tower, mel
-from llm_compression.multimodal.audio_tower import AudioTower, bind_audio_tower
+from llm_compression.multimodal.audio import mel
+from llm_compression.multimodal.audio import model as audio_model
+from llm_compression.multimodal.audio import tower as audio_tower
+from llm_compression.multimodal.audio.tower import AudioTower, bind_audio_tower
 from llm_compression.spec.block import Activation, NormPlacement
 from llm_compression.validation.report import ValidationReport
 from llm_compression.validation.samples import sample_sounds

@@ -9,9 +9,9 @@ import pytest
 
 from llm_compression import convert
 from llm_compression.metrics.similarity import unit_rows
-from llm_compression.multimodal import audio_model
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.audio_tower import AudioTower, bind_audio_tower
+from llm_compression.multimodal.audio import model as audio_model
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.audio.tower import AudioTower, bind_audio_tower
 from llm_compression.spec.tensors import expected_tensors
 from llm_compression.validation.validate import validate
 from llm_compression.weights.reader import WeightTable

@@ -12,9 +12,9 @@ import pytest
 
 from llm_compression import WeightLoader
 from llm_compression.errors import TensorNotFoundError
-from llm_compression.multimodal import audio_model
-from llm_compression.multimodal.audio_encoder import AudioEncoder
-from llm_compression.multimodal.audio_tower import AudioTower, bind_audio_tower
+from llm_compression.multimodal.audio import model as audio_model
+from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.audio.tower import AudioTower, bind_audio_tower
 from llm_compression.spec.block import Activation, AttentionBias, BlockSpec, NormPlacement
 from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.spec.sound import SoundSpec

@@ -9,7 +9,7 @@ import pytest
 
 from llm_compression import convert
 from llm_compression.errors import CheckpointNotFoundError, ParityError
-from llm_compression.multimodal.text_encoder import TextEncoder
+from llm_compression.multimodal.text.encoder import TextEncoder
 from llm_compression.spec.model import Family
 from llm_compression.validation.compare import compare_tap
 from llm_compression.validation.samples import SAMPLE_TEXTS

@@ -8,7 +8,7 @@ from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import bind_head
 from llm_compression.multimodal.inputs import no_tower
-from llm_compression.multimodal.vision_tower import bind_vision_tower
+from llm_compression.multimodal.vision.tower import bind_vision_tower
 from llm_compression.spec.image import ImageSpec
 from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.tensors import vision_tensors

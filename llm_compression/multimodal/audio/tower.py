@@ -9,7 +9,7 @@ from llm_compression.inference.bind import Tensors, bind_core, bind_norm
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.taps import Taps, tap
-from llm_compression.multimodal.audio_layout import AudioLayout
+from llm_compression.multimodal.audio.layout import AudioLayout
 from llm_compression.spec.towers import AudioSpec
 
 

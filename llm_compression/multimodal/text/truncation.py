@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from llm_compression.errors import InputError, TruncationError
-from llm_compression.multimodal.tokenizer import Tokens
+from llm_compression.multimodal.text.tokenizer import Tokens
 
 
 class TruncationWarning(UserWarning):

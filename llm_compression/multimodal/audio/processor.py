@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.audio_input import Sound, as_sounds, name_of, open_sound
-from llm_compression.multimodal.mel import log_mel, padded
+from llm_compression.multimodal.audio.input import Sound, as_sounds, name_of, open_sound
+from llm_compression.multimodal.audio.mel import log_mel, padded
 from llm_compression.spec.sound import SoundSpec
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm_compression.multimodal.image_input import as_images, name_of, open_rgb
+from llm_compression.multimodal.vision.input import as_images, name_of, open_rgb
 from llm_compression.spec.image import ImageSpec
 
 if TYPE_CHECKING:

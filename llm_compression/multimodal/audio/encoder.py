@@ -10,13 +10,13 @@ import numpy as np
 from llm_compression.errors import InputError
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics.similarity import unit_rows
-from llm_compression.multimodal.audio_input import as_sounds, name_of
-from llm_compression.multimodal.audio_model import AudioModel, audio_parts
-from llm_compression.multimodal.audio_processor import AudioProcessor, Window
+from llm_compression.multimodal.audio.input import as_sounds, name_of
+from llm_compression.multimodal.audio.mel import padded
+from llm_compression.multimodal.audio.model import AudioModel, audio_parts
+from llm_compression.multimodal.audio.processor import AudioProcessor, Window
 from llm_compression.multimodal.batching import may_show, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import check_count
-from llm_compression.multimodal.mel import padded
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
     EncodedInputs,

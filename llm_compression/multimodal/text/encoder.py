@@ -9,9 +9,9 @@ from llm_compression.multimodal.batching import batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import as_texts, check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
-from llm_compression.multimodal.text_model import TextModel, text_parts
-from llm_compression.multimodal.tokenizer import TextTokenizer, Tokens
-from llm_compression.multimodal.truncation import Truncation, report_truncation
+from llm_compression.multimodal.text.model import TextModel, text_parts
+from llm_compression.multimodal.text.tokenizer import TextTokenizer, Tokens
+from llm_compression.multimodal.text.truncation import Truncation, report_truncation
 from llm_compression.spec.model import EmbeddingSpec
 from llm_compression.spec.tensors import text_tensors
 from llm_compression.weights.schema import FileRole

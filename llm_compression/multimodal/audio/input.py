@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.multimodal.audio_file import open_sound_file
+from llm_compression.multimodal.audio.file import open_sound_file
 
 LOWEST_RATE, HIGHEST_RATE = 100, 4_000_000  # samples per second; nobody records sound beyond
 _BLOCK = 1 << 19  # samples read at once

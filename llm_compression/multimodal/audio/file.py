@@ -13,7 +13,7 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
-from llm_compression.multimodal.ogg import check_pages
+from llm_compression.multimodal.audio.ogg import check_pages
 
 # libsndfile's log of a chunk that is larger than what is left of the file, as when it was cut
 _CHUNK = re.compile(r"^\s*(\w[\w ]*?) *: (\d+) \(should be (\d+)\)", re.MULTILINE)

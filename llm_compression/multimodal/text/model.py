@@ -11,8 +11,8 @@ from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import bind_head
 from llm_compression.multimodal.inputs import no_tower
 from llm_compression.multimodal.pooling import PaddedTokens, pool
-from llm_compression.multimodal.text_tower import bind_text_tower
-from llm_compression.multimodal.tokenizer import Tokens
+from llm_compression.multimodal.text.tokenizer import Tokens
+from llm_compression.multimodal.text.tower import bind_text_tower
 from llm_compression.spec.model import EmbeddingSpec, ModelSpec, TokenizerSpec
 from llm_compression.spec.tensors import text_tensors
 from llm_compression.spec.towers import TextSpec

@@ -12,8 +12,6 @@ from llm_compression.errors import InputError
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import with_progress
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.image_input import as_images, name_of
-from llm_compression.multimodal.image_processor import ImageProcessor
 from llm_compression.multimodal.inputs import check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
@@ -22,7 +20,9 @@ from llm_compression.multimodal.skipped import (
     check_on_error,
     warn_of_skipped,
 )
-from llm_compression.multimodal.vision_model import VisionModel
+from llm_compression.multimodal.vision.input import as_images, name_of
+from llm_compression.multimodal.vision.model import VisionModel
+from llm_compression.multimodal.vision.processor import ImageProcessor
 from llm_compression.spec.tensors import vision_tensors
 from llm_compression.weights.loader import cores
 

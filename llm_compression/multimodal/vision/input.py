@@ -12,7 +12,7 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
-from llm_compression.multimodal.pixels import array_pixels, eight_bit
+from llm_compression.multimodal.vision.pixels import array_pixels, eight_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image

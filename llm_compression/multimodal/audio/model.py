@@ -9,11 +9,11 @@ from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.precision import cast, compute_type
 from llm_compression.inference.taps import Taps
-from llm_compression.multimodal.audio_layout import convolved, fast_layout
-from llm_compression.multimodal.audio_tower import bind_audio_tower
+from llm_compression.multimodal.audio.layout import convolved, fast_layout
+from llm_compression.multimodal.audio.mel import padded
+from llm_compression.multimodal.audio.tower import bind_audio_tower
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import bind_head
-from llm_compression.multimodal.mel import padded
 from llm_compression.multimodal.pooling import mean
 from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.sound import SoundSpec

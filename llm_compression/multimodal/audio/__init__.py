@@ -1,0 +1,1 @@
+"""Sounds: from files and arrays to embeddings."""

@@ -1,0 +1,1 @@
+"""Texts: from strings to embeddings."""
