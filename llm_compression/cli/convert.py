@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    for line in _left_out(report.dropped):
+    for line in left_out(report.dropped):
         print(f"left out: {line}")
     print(f"fingerprint: {report.fingerprint}")
     as_stored = f"(as {arguments.dtype}) " if arguments.dtype else ""
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _left_out(dropped: Sequence[str]) -> Iterator[str]:
+def left_out(dropped: Sequence[str]) -> Iterator[str]:
     """The tensors one by one, or the first of several that share a reason."""
     for reason, lines in groupby(dropped, key=lambda line: line.partition(": ")[2]):
         first, *more = (line.partition(": ")[0] for line in lines)

@@ -11,7 +11,7 @@ _IMAGES = frozenset({
 })  # fmt: skip
 _SOUNDS = frozenset({
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64",
-    ".snd", ".w64", ".wav",
+    ".snd", ".w64", ".wav", ".wave",
 })  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from llm_compression.cli.engines import (
 from llm_compression.cli.media import image_files, sound_files
 from llm_compression.cli.outputs import keep_inputs
 from llm_compression.cli.tables import (
+    batch_size,
     encode_options,
     identity_of,
     image_identity,
@@ -103,7 +104,7 @@ def _by_sound(
         raise InputError(f"no sound file at {arguments.query}; sounds are searched for by a sound")
     files = sound_files(arguments.audio) if arguments.audio else []
     encoder = _open_like(arguments, stored.identity) if stored else open_audio(arguments)
-    query = encoder.encode(arguments.query)
+    query = encoder.encode(arguments.query, batch_size=batch_size(arguments, 4))
     corpus = stored or sound_table(encoder, files, arguments)
     return corpus, similarity(Similarity.COSINE, query, corpus.vectors)[0]
 

@@ -23,7 +23,7 @@ def encode_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `ArrowEngine.encode`, its prompt left out."""
     return {
         "truncate_dim": arguments.truncate_dim,
-        "batch_size": _batch_size(arguments, 32),
+        "batch_size": batch_size(arguments, 32),
         "normalize_embeddings": arguments.normalize,
     }
 
@@ -103,7 +103,7 @@ def image_table(
     with _skips_are_named_below():
         found = encoder.encode(
             files,
-            batch_size=_batch_size(arguments, 32),
+            batch_size=batch_size(arguments, 32),
             normalize_embeddings=normalized,
             on_error=arguments.on_error,
         )
@@ -146,7 +146,7 @@ def sound_table(
     with _skips_are_named_below():
         found = encoder.encode_windows(
             files,
-            batch_size=_batch_size(arguments, 4),
+            batch_size=batch_size(arguments, 4),
             normalize_embeddings=normalized,
             on_error=arguments.on_error,
         )
@@ -160,7 +160,8 @@ def sound_table(
     )
 
 
-def _batch_size(arguments: argparse.Namespace, default: int) -> int:
+def batch_size(arguments: argparse.Namespace, default: int) -> int:
+    """What ``--batch-size`` says, or ``default``."""
     size: int | None = arguments.batch_size
     return default if size is None else size
 

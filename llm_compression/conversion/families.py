@@ -169,6 +169,8 @@ def _whisper(
         raise CheckpointError(
             f"{inner} holds no decoder; convert without keep_decoder (--keep-decoder)"
         )
+    if keep_decoder:
+        whisper.check_tied(checkpoint)
     config = Config(checkpoint.config, str(inner), defaults=whisper.DEFAULTS)
     audio = whisper.audio_spec(config)
     sound, stated = read_sound(inner, audio.num_mel_bins)

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from llm_compression.conversion.config import Config
 from llm_compression.conversion.rules import Drop, Rename, Rule
+from llm_compression.conversion.source import Checkpoint
 from llm_compression.errors import UnknownArchitectureError
 from llm_compression.spec.block import AttentionBias, BlockSpec, NormPlacement
 from llm_compression.spec.towers import AudioDecoderSpec, AudioSpec
 
 _DECODER = "the decoder, which turns sound into text; embeddings do not pass through it"
+_OUTPUT = "proj_out.weight"
 _TIED = "the decoder's token table a second time"
 _CLASSIFIER = "a classification head; embeddings do not pass through it"
 # what transformers needs beside the weights to write text
@@ -82,7 +86,7 @@ def rules(*, keep_decoder: bool) -> list[Rule]:
     return [
         *encoders,
         *(kept if keep_decoder else [Drop(f"{prefix}*", _DECODER) for prefix in decoders]),
-        Drop("proj_out.weight", _TIED),
+        Drop(_OUTPUT, _TIED if keep_decoder else _DECODER),
         *(Drop(f"{name}*", _CLASSIFIER) for name in ("projector.", "classifier.", "layer_weights")),
     ]
 
@@ -90,6 +94,23 @@ def rules(*, keep_decoder: bool) -> list[Rule]:
 def has_decoder(tensors: Iterable[str]) -> bool:
     """Whether a checkpoint holds the decoder's weights."""
     return any(name.removeprefix("model.").startswith("decoder.") for name in tensors)
+
+
+def check_tied(checkpoint: Checkpoint) -> None:
+    """Refuse a decoder whose output layer is not its token table.
+
+    Raises:
+        UnknownArchitectureError: it has another.
+    """
+    tensors = checkpoint.tensors()
+    tables = [name for name in tensors if name.endswith("decoder.embed_tokens.weight")]
+    if _OUTPUT not in tensors or not tables:
+        return
+    if not torch.equal(checkpoint.tensor(_OUTPUT), checkpoint.tensor(tables[0])):
+        raise UnknownArchitectureError(
+            f"{checkpoint.folder}: {_OUTPUT} is not {tables[0]}, and a decoder with an output "
+            "layer of its own is not supported; convert without keep_decoder (--keep-decoder)"
+        )
 
 
 def audio_spec(config: Config) -> AudioSpec:
@@ -109,16 +130,7 @@ def audio_spec(config: Config) -> AudioSpec:
 
 
 def audio_decoder_spec(config: Config) -> AudioDecoderSpec:
-    """The decoder that ``config.json`` describes; raises as `Config` does.
-
-    Raises:
-        UnknownArchitectureError: its output layer is not its token table.
-    """
-    if config.values.get("tie_word_embeddings") is False:
-        raise UnknownArchitectureError(
-            f"{config.where}: tie_word_embeddings is false, and a decoder with an output layer of "
-            "its own, proj_out.weight, is not supported; convert without keep_decoder"
-        )
+    """The decoder that ``config.json`` describes; raises as `Config` does."""
     return AudioDecoderSpec(
         vocab_size=config.count("vocab_size"),
         max_target_positions=config.count("max_target_positions"),

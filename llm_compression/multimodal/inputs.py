@@ -9,9 +9,9 @@ from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.names import TOWERS
 
 _OPENERS = {
-    "text": ("texts", "an ArrowEngine"),
-    "vision": ("images", "a VisionEncoder"),
-    "audio": ("sounds", "an AudioEncoder"),
+    "text": ("texts", "an ArrowEngine, or give texts"),
+    "vision": ("images", "a VisionEncoder, or give --images"),
+    "audio": ("sounds", "an AudioEncoder, or give --audio"),
 }
 
 

@@ -161,3 +161,12 @@ def test_inspect_json(decoder: bool, cli: Cli, tiny_whisper_table: Path, whole_t
     dropped = content["provenance"]["dropped"]
     assert {row["reason"] for row in dropped} == (set() if decoder else {DECODER})
     assert len(content["tensors"]) + len(dropped) == 89
+
+
+def test_export_says_what_is_not_there(
+    cli: Cli, tiny_whisper_table: Path, whole_table: Path, tmp_path: Path
+):
+    without = cli("export", tiny_whisper_table, tmp_path / "without")
+    assert without.err.startswith("note: the table was made without model.decoder.")
+    assert without.err.endswith(f" and 51 more: {DECODER}\n")
+    assert cli("export", whole_table, tmp_path / "whole").err == ""

@@ -1,5 +1,6 @@
 """The fast mode's layout: every position counts once, and the core computes what it says."""
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,10 @@ def by_repetition(checkpoint: Path, samples: np.ndarray) -> np.ndarray:
         hidden = hidden[layout.source[0]] + model.embed_positions.weight[layout.position[0]]
         hidden = hidden.repeat_interleave(counts, dim=0)[None]
         assert hidden.shape[1] == ALL
+        # release 4 asks for a mask of heads
+        wanted = {"layer_head_mask"} & set(signature(type(model.layers[0]).forward).parameters)
         for layer in model.layers:
-            out = layer(hidden, None)
+            out = layer(hidden, None, **dict.fromkeys(wanted))
             hidden = out[0] if isinstance(out, tuple) else out
         found: np.ndarray = model.layer_norm(hidden)[0, :heard].mean(0).numpy()
         return found

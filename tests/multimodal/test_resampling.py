@@ -23,6 +23,7 @@ def same(ours: np.ndarray, theirs: np.ndarray, bound: float = 1e-5) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
 
 
+@old_imports
 @pytest.mark.parametrize("rate", RATES)
 def test_as_librosa_resamples(rate: int):
     for seconds in (0.0001, 0.01, 1.0, 2.345):

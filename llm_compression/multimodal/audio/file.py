@@ -17,11 +17,21 @@ from llm_compression.multimodal.audio.ogg import check_pages
 
 # libsndfile's log of a chunk that is larger than what is left of the file, as when it was cut
 _CHUNK = re.compile(r"^\s*(\w[\w ]*?) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_LENGTH = re.compile(r"^Length : (\d+)", re.MULTILINE)
+_DATA = re.compile(r"^data : (\d+)$", re.MULTILINE)
+_BROKEN = re.compile(r"at position (\d+)\. Exiting parser")  # what follows is no chunk
 _SLACK = 8  # bytes; some writers count a chunk's own header in
 _OPEN_END = 0x7FFFF000  # sizes from here on mean that the writer, a pipe say, did not know it
 _TAGS = 1 << 10  # bytes that may follow the last frame of an MP3
 _SECONDS = 60  # read at once at the most, as low rates grow when they are resampled
 _TAGGED = b"APETAGEX"  # what longer ones begin with
+_UNKNOWN = 1 << 62  # samples of a file that does not say how many it has
+_CLEARER = {  # what libsndfile says, and what it means
+    "SF_INFO struct incomplete": "its header gives a sampling rate or a number of channels of 0",
+    "not a regular file": "its content is not what its first bytes promise",
+}
+_ID3 = b"ID3"
+_COUNTS = (b"Xing", b"Info", b"VBRI")  # in the first frame of an MP3: it counts the others
 _BYTES = (bytes, bytearray, memoryview)
 
 
@@ -50,6 +60,12 @@ def open_sound_file(source: Any, name: str, block: int) -> tuple[int, float, Ite
 def _blocks(sound: Any, descriptor: int, name: str, block: int) -> Iterator[np.ndarray]:
     import soundfile
 
+    if sound.frames >= _UNKNOWN:
+        sound.close()
+        raise InputError(
+            f"{name} does not say how long it is, as when its writer could not go back; convert "
+            "it, for example with ffmpeg"
+        )
     read, count = 0, max(1, min(block // sound.channels, _SECONDS * sound.samplerate))
     with sound:
         _refuse_cut(sound.extra_info, name)
@@ -61,12 +77,12 @@ def _blocks(sound: Any, descriptor: int, name: str, block: int) -> Iterator[np.n
                 yield part
         except (soundfile.SoundFileError, RuntimeError) as error:
             raise InputError(f"{name} is damaged: {_reason(error)}") from error
-        if read < sound.frames:
+        if sound.format == "MP3":
+            _refuse_unread(descriptor, name)
+        if read < sound.frames and (sound.format != "MP3" or _counts_frames(descriptor)):
             raise InputError(
                 f"{name} is damaged: it says {sound.frames} samples and ends after {read}"
             )
-        if sound.format == "MP3":
-            _refuse_unread(descriptor, name)
 
 
 def _descriptor(source: Any, name: str) -> int:
@@ -99,7 +115,10 @@ def _opened(source: Any, name: str) -> int:
 
 def _copied(source: BinaryIO, name: str) -> int:
     with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(source, file)
+        try:
+            shutil.copyfileobj(source, file)
+        except Exception as error:  # whatever a reader of somebody else's raises
+            raise InputError(f"{name} cannot be read: {error or type(error).__name__}") from error
         if not file.tell():
             raise InputError(f"{name} is empty; there is nothing to hear")
         file.seek(0)
@@ -107,7 +126,14 @@ def _copied(source: BinaryIO, name: str) -> int:
 
 
 def _refuse_cut(log: str, name: str) -> None:
-    """Refuse a file that is shorter than it says, which libsndfile reads as far as it goes."""
+    """Refuse a file whose chunks are not as long as they say, of which libsndfile reads a part."""
+    if (broken := _BROKEN.search(log)) and (data := _DATA.search(log)):
+        rest = int(_LENGTH.findall(log)[0]) - int(broken[1])
+        if rest > int(data[1]):
+            raise InputError(
+                f"{name} is damaged: it says {data[1]} bytes of sound, and {rest} more follow; was "
+                "the recording ended?"
+            )
     for chunk, stated, there in _CHUNK.findall(log):
         if int(there) + _SLACK < int(stated) < _OPEN_END:
             raise InputError(
@@ -134,7 +160,18 @@ def _refuse_unread(descriptor: int, name: str) -> None:
         )
 
 
+def _counts_frames(descriptor: int) -> bool:
+    """Whether an MP3 says how long it is; for others libsndfile reckons by its first frames."""
+    head = os.pread(descriptor, 10, 0)
+    tag = 0
+    if head.startswith(_ID3):  # its size has seven bits a byte
+        tag = 10 + sum(byte << 7 * i for i, byte in enumerate(reversed(head[6:10])))
+    first = os.pread(descriptor, 512, tag)
+    return any(word in first for word in _COUNTS)
+
+
 def _reason(error: BaseException) -> str:
     """What libsndfile says, without the number of the file that it was given."""
     said = str(getattr(error, "error_string", "") or error) or type(error).__name__
-    return re.sub(r"Error opening .*?: ", "", said).rstrip(".")
+    said = re.sub(r"Error opening .*?: ", "", said).rstrip(".")
+    return next((clear for words, clear in _CLEARER.items() if words in said), said)

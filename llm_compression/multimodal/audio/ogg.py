@@ -21,8 +21,13 @@ def check_pages(file: BinaryIO, name: str) -> None:
     following: dict[int, int] = {}  # serial number of a stream -> number of its next page
     while not following or any(number >= 0 for number in following.values()):
         page = _page(file)
+        if not page:
+            raise InputError(
+                f"{name} is damaged: its Ogg stream ends without its last page; it was cut, or "
+                "never ended"
+            )
         serial, number = (int.from_bytes(page[i : i + 4], "little") for i in (14, 18))
-        if not page or following.get(serial, number) != number:
+        if following.get(serial, number) != number:
             raise InputError(f"{name} is damaged: a page is missing from its Ogg stream")
         if _checksum(page) != int.from_bytes(page[22:26], "little"):
             raise InputError(
