@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,9 @@ def vector_table(
     )
 
 
-def image_identity(encoder: "VisionEncoder", *, normalized: bool) -> "VectorIdentity":
-    """How this encoder makes vectors."""
+def _media_identity(
+    encoder: "VisionEncoder | AudioEncoder", modality: str, *, normalized: bool
+) -> "VectorIdentity":
     from llm_compression.memory.identity import VectorIdentity
 
     return VectorIdentity(
@@ -82,8 +84,13 @@ def image_identity(encoder: "VisionEncoder", *, normalized: bool) -> "VectorIden
         dimension=encoder.get_embedding_dimension(),
         normalized=normalized,
         precision="float32",
-        modality="image",
+        modality=modality,
     )
+
+
+def image_identity(encoder: "VisionEncoder", *, normalized: bool) -> "VectorIdentity":
+    """How this encoder makes vectors."""
+    return _media_identity(encoder, "image", normalized=normalized)
 
 
 def image_table(
@@ -116,16 +123,8 @@ def image_table(
 
 def sound_identity(encoder: "AudioEncoder", *, normalized: bool) -> "VectorIdentity":
     """How this encoder makes vectors."""
-    from llm_compression.memory.identity import VectorIdentity
-
-    return VectorIdentity(
-        model=encoder.fingerprint,
-        compute_dtype=encoder.compute_dtype,
-        max_seq_length=0,
-        dimension=encoder.get_embedding_dimension(),
-        normalized=normalized,
-        precision="float32",
-        modality="audio",
+    return replace(
+        _media_identity(encoder, "audio", normalized=normalized),
         audio_mode=encoder.mode,
         window=encoder.processor.window,
         overlap=encoder.processor.overlap,

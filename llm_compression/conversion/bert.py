@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_compression.conversion.config import Config
-from llm_compression.conversion.rules import Drop, Rename, Rule
+from llm_compression.conversion.rules import Drop, Rename, Rule, affine
 from llm_compression.errors import UnknownArchitectureError
 from llm_compression.spec.block import BlockSpec, NormPlacement
 from llm_compression.spec.towers import TextSpec
@@ -14,17 +14,13 @@ _HEAD = "a head of pre-training or a task; embeddings do not pass through it"
 _BUFFER = "a constant buffer, rebuilt from the spec"
 
 
-def _affine(source: str, target: str) -> list[Rule]:
-    return [Rename(f"{source}.{part}", f"{target}.{part}") for part in ("weight", "bias")]
-
-
 def _norm(source: str, target: str) -> list[Rule]:
     # Checkpoints that came from TensorFlow call a norm's weight gamma and its bias beta.
     old = [
         Rename(f"{source}.gamma", f"{target}.weight"),
         Rename(f"{source}.beta", f"{target}.bias"),
     ]
-    return _affine(source, target) + old
+    return affine(source, target) + old
 
 
 _BERT: list[Rule] = [
@@ -32,15 +28,15 @@ _BERT: list[Rule] = [
     Rename("embeddings.position_embeddings.weight", "text.embeddings.position"),
     Rename("embeddings.token_type_embeddings.weight", "text.embeddings.type"),
     *_norm("embeddings.LayerNorm", "text.embeddings.norm"),
-    *_affine("encoder.layer.{i}.attention.self.query", "text.block.{i}.attn.q"),
-    *_affine("encoder.layer.{i}.attention.self.key", "text.block.{i}.attn.k"),
-    *_affine("encoder.layer.{i}.attention.self.value", "text.block.{i}.attn.v"),
-    *_affine("encoder.layer.{i}.attention.output.dense", "text.block.{i}.attn.o"),
+    *affine("encoder.layer.{i}.attention.self.query", "text.block.{i}.attn.q"),
+    *affine("encoder.layer.{i}.attention.self.key", "text.block.{i}.attn.k"),
+    *affine("encoder.layer.{i}.attention.self.value", "text.block.{i}.attn.v"),
+    *affine("encoder.layer.{i}.attention.output.dense", "text.block.{i}.attn.o"),
     *_norm("encoder.layer.{i}.attention.output.LayerNorm", "text.block.{i}.attn_norm"),
-    *_affine("encoder.layer.{i}.intermediate.dense", "text.block.{i}.mlp.up"),
-    *_affine("encoder.layer.{i}.output.dense", "text.block.{i}.mlp.down"),
+    *affine("encoder.layer.{i}.intermediate.dense", "text.block.{i}.mlp.up"),
+    *affine("encoder.layer.{i}.output.dense", "text.block.{i}.mlp.down"),
     *_norm("encoder.layer.{i}.output.LayerNorm", "text.block.{i}.mlp_norm"),
-    *_affine("pooler.dense", "text.pooler"),
+    *affine("pooler.dense", "text.pooler"),
     Drop("embeddings.position_ids", _BUFFER),
     Drop("embeddings.token_type_ids", _BUFFER),
 ]
@@ -49,13 +45,13 @@ _DISTILBERT: list[Rule] = [
     Rename("embeddings.word_embeddings.weight", "text.embeddings.token"),
     Rename("embeddings.position_embeddings.weight", "text.embeddings.position"),
     *_norm("embeddings.LayerNorm", "text.embeddings.norm"),
-    *_affine("transformer.layer.{i}.attention.q_lin", "text.block.{i}.attn.q"),
-    *_affine("transformer.layer.{i}.attention.k_lin", "text.block.{i}.attn.k"),
-    *_affine("transformer.layer.{i}.attention.v_lin", "text.block.{i}.attn.v"),
-    *_affine("transformer.layer.{i}.attention.out_lin", "text.block.{i}.attn.o"),
+    *affine("transformer.layer.{i}.attention.q_lin", "text.block.{i}.attn.q"),
+    *affine("transformer.layer.{i}.attention.k_lin", "text.block.{i}.attn.k"),
+    *affine("transformer.layer.{i}.attention.v_lin", "text.block.{i}.attn.v"),
+    *affine("transformer.layer.{i}.attention.out_lin", "text.block.{i}.attn.o"),
     *_norm("transformer.layer.{i}.sa_layer_norm", "text.block.{i}.attn_norm"),
-    *_affine("transformer.layer.{i}.ffn.lin1", "text.block.{i}.mlp.up"),
-    *_affine("transformer.layer.{i}.ffn.lin2", "text.block.{i}.mlp.down"),
+    *affine("transformer.layer.{i}.ffn.lin1", "text.block.{i}.mlp.up"),
+    *affine("transformer.layer.{i}.ffn.lin2", "text.block.{i}.mlp.down"),
     *_norm("transformer.layer.{i}.output_layer_norm", "text.block.{i}.mlp_norm"),
     Drop("embeddings.position_ids", _BUFFER),
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_compression.conversion.config import Config
-from llm_compression.conversion.rules import Drop, Rename, Rule
+from llm_compression.conversion.rules import Drop, Rename, Rule, affine, blocks
 from llm_compression.errors import UnknownArchitectureError
 from llm_compression.spec.block import BlockSpec, NormPlacement
 from llm_compression.spec.model import Pooling
@@ -28,35 +28,24 @@ VISION_DEFAULTS = {**_BLOCK_DEFAULTS, "hidden_size": 768, "intermediate_size": 3
 _LEGACY_EOS = 2  # the wrong id in configs of before transformers 4.31
 
 
-def _affine(source: str, target: str) -> list[Rule]:
-    return [Rename(f"{source}.{part}", f"{target}.{part}") for part in ("weight", "bias")]
-
-
-def _blocks(source: str, target: str) -> list[Rule]:
-    names = {
-        "self_attn.q_proj": "attn.q",
-        "self_attn.k_proj": "attn.k",
-        "self_attn.v_proj": "attn.v",
-        "self_attn.out_proj": "attn.o",
-        "layer_norm1": "attn_norm",
-        "mlp.fc1": "mlp.up",
-        "mlp.fc2": "mlp.down",
-        "layer_norm2": "mlp_norm",
-    }
-    there, here = f"{source}encoder.layers.{{i}}", f"{target}.block.{{i}}"
-    return [
-        rule
-        for theirs, ours in names.items()
-        for rule in _affine(f"{there}.{theirs}", f"{here}.{ours}")
-    ]
+_BLOCK = {
+    "self_attn.q_proj": "attn.q",
+    "self_attn.k_proj": "attn.k",
+    "self_attn.v_proj": "attn.v",
+    "self_attn.out_proj": "attn.o",
+    "layer_norm1": "attn_norm",
+    "mlp.fc1": "mlp.up",
+    "mlp.fc2": "mlp.down",
+    "layer_norm2": "mlp_norm",
+}
 
 
 def _text(prefix: str) -> list[Rule]:
     return [
         Rename(f"{prefix}embeddings.token_embedding.weight", "text.embeddings.token"),
         Rename(f"{prefix}embeddings.position_embedding.weight", "text.embeddings.position"),
-        *_blocks(prefix, "text"),
-        *_affine(f"{prefix}final_layer_norm", "text.final_norm"),
+        *blocks(f"{prefix}encoder.", "text", _BLOCK),
+        *affine(f"{prefix}final_layer_norm", "text.final_norm"),
         Rename(TEXT_PROJECTION, "text.projection.weight"),
         Drop(f"{prefix}embeddings.position_ids", _BUFFER),
     ]
@@ -67,9 +56,9 @@ def _vision(prefix: str) -> list[Rule]:
         Rename(f"{prefix}embeddings.class_embedding", "vision.embeddings.class"),
         Rename(f"{prefix}embeddings.patch_embedding.weight", "vision.embeddings.patch.weight"),
         Rename(f"{prefix}embeddings.position_embedding.weight", "vision.embeddings.position"),
-        *_affine(f"{prefix}pre_layrnorm", "vision.pre_norm"),  # so spelled
-        *_blocks(prefix, "vision"),
-        *_affine(f"{prefix}post_layernorm", "vision.post_norm"),
+        *affine(f"{prefix}pre_layrnorm", "vision.pre_norm"),  # so spelled
+        *blocks(f"{prefix}encoder.", "vision", _BLOCK),
+        *affine(f"{prefix}post_layernorm", "vision.post_norm"),
         Rename(VISION_PROJECTION, "vision.projection.weight"),
         Drop(f"{prefix}embeddings.position_ids", _BUFFER),
     ]

@@ -1,6 +1,7 @@
 """Name maps as tables: every tensor of a checkpoint is renamed, or dropped with a reason."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -33,3 +34,17 @@ def target_name(rule: Rename, found: re.Match[str]) -> str:
     """The canonical name; block numbers are padded to two digits."""
     index = found.groupdict().get("i")
     return rule.target if index is None else rule.target.replace("{i}", f"{int(index):02d}")
+
+
+def affine(source: str, target: str) -> list[Rule]:
+    """The weight and the bias of one module."""
+    return [Rename(f"{source}.{part}", f"{target}.{part}") for part in ("weight", "bias")]
+
+
+def blocks(source: str, target: str, names: Mapping[str, str]) -> list[Rule]:
+    """The modules of every block, ``names`` mapping theirs to ours."""
+    return [
+        rule
+        for theirs, ours in names.items()
+        for rule in affine(f"{source}layers.{{i}}.{theirs}", f"{target}.block.{{i}}.{ours}")
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 
 from llm_compression.conversion.config import Config
-from llm_compression.conversion.rules import Drop, Rename, Rule
+from llm_compression.conversion.rules import Drop, Rename, Rule, affine, blocks
 from llm_compression.conversion.source import Checkpoint
 from llm_compression.errors import UnknownArchitectureError
 from llm_compression.spec.block import AttentionBias, BlockSpec, NormPlacement
@@ -29,40 +29,30 @@ DEFAULTS = {"num_mel_bins": 80, "d_model": 384, "encoder_layers": 4, "encoder_at
             "vocab_size": 51865, "activation_function": "gelu"}  # fmt: skip
 
 
-def _affine(source: str, target: str) -> list[Rule]:
-    return [Rename(f"{source}.{part}", f"{target}.{part}") for part in ("weight", "bias")]
-
-
-def _blocks(source: str, target: str) -> list[Rule]:
-    names = {
-        "self_attn.q_proj": "attn.q",
-        "self_attn.k_proj": "attn.k",
-        "self_attn.v_proj": "attn.v",
-        "self_attn.out_proj": "attn.o",
-        "self_attn_layer_norm": "attn_norm",
-        "encoder_attn.q_proj": "cross.q",
-        "encoder_attn.k_proj": "cross.k",
-        "encoder_attn.v_proj": "cross.v",
-        "encoder_attn.out_proj": "cross.o",
-        "encoder_attn_layer_norm": "cross_norm",
-        "fc1": "mlp.up",
-        "fc2": "mlp.down",
-        "final_layer_norm": "mlp_norm",
-    }
-    return [
-        rule
-        for theirs, ours in names.items()
-        for rule in _affine(f"{source}layers.{{i}}.{theirs}", f"{target}.block.{{i}}.{ours}")
-    ]
+_BLOCK = {
+    "self_attn.q_proj": "attn.q",
+    "self_attn.k_proj": "attn.k",
+    "self_attn.v_proj": "attn.v",
+    "self_attn.out_proj": "attn.o",
+    "self_attn_layer_norm": "attn_norm",
+    "encoder_attn.q_proj": "cross.q",
+    "encoder_attn.k_proj": "cross.k",
+    "encoder_attn.v_proj": "cross.v",
+    "encoder_attn.out_proj": "cross.o",
+    "encoder_attn_layer_norm": "cross_norm",
+    "fc1": "mlp.up",
+    "fc2": "mlp.down",
+    "final_layer_norm": "mlp_norm",
+}
 
 
 def _encoder(prefix: str) -> list[Rule]:
     return [
-        *_affine(f"{prefix}conv1", "audio.conv1"),
-        *_affine(f"{prefix}conv2", "audio.conv2"),
+        *affine(f"{prefix}conv1", "audio.conv1"),
+        *affine(f"{prefix}conv2", "audio.conv2"),
         Rename(f"{prefix}embed_positions.weight", "audio.embeddings.position"),
-        *_blocks(prefix, "audio"),
-        *_affine(f"{prefix}layer_norm", "audio.final_norm"),
+        *blocks(prefix, "audio", _BLOCK),
+        *affine(f"{prefix}layer_norm", "audio.final_norm"),
     ]
 
 
@@ -71,8 +61,8 @@ def _decoder(prefix: str) -> list[Rule]:
     return [
         Rename(f"{prefix}embed_tokens.weight", f"{embeddings}.token"),
         Rename(f"{prefix}embed_positions.weight", f"{embeddings}.position"),
-        *_blocks(prefix, "audio_decoder"),
-        *_affine(f"{prefix}layer_norm", "audio_decoder.final_norm"),
+        *blocks(prefix, "audio_decoder", _BLOCK),
+        *affine(f"{prefix}layer_norm", "audio_decoder.final_norm"),
     ]
 
 
