@@ -15,7 +15,14 @@ LLMCompressionError
 ├── OutputError                  a file that cannot be written
 ├── TargetBusyError              another process is writing the same file
 ├── InputError                   what was passed in cannot be embedded
-│   └── TruncationError             a text longer than the model's maximum
+│   ├── TruncationError             a text longer than the model's maximum
+│   ├── IdentityMismatchError       vectors that were made in different ways
+│   └── ModalityUnavailableError    a modality for which there is no model
+├── StorageError                 stored vectors that cannot be used
+│   ├── StorageNotFoundError        nothing is stored there
+│   ├── DuplicateIdError            an id that is stored already, or twice in one batch
+│   ├── UnknownIdError              an id that is not stored
+│   └── DamagedStorageError         bytes differ from those that were written
 ├── BindError                    tensors and spec do not fit each other
 ├── ParityError                  a model that cannot be compared with its reference
 └── MissingDependencyError       an optional package that is not installed
@@ -89,6 +96,37 @@ class InputError(LLMCompressionError, ValueError):
 
 class TruncationError(InputError):
     """A text is longer than the model's maximum and truncation is not allowed."""
+
+
+class IdentityMismatchError(InputError):
+    """Vectors that were made in different ways cannot stand side by side."""
+
+
+class ModalityUnavailableError(InputError):
+    """There is no model for this modality."""
+
+
+class StorageError(LLMCompressionError):
+    """Stored vectors cannot be used."""
+
+
+class StorageNotFoundError(StorageError, FileNotFoundError):
+    """Nothing is stored at the path."""
+
+
+class DuplicateIdError(StorageError, ValueError):
+    """An id is stored already, or stands twice in one batch."""
+
+
+class UnknownIdError(StorageError, KeyError):
+    """No row of this id is stored."""
+
+    def __str__(self) -> str:  # KeyError would print the message's repr
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedStorageError(StorageError):
+    """Bytes of stored vectors differ from those that were written."""
 
 
 class BindError(LLMCompressionError, ValueError):

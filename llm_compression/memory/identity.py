@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, fields
 
-from llm_compression.errors import InputError
+from llm_compression.errors import IdentityMismatchError
+from llm_compression.spec import codec
 from llm_compression.spec.codec import later
 
 
 @dataclass(frozen=True)
 class VectorIdentity:
-    """How vectors were made; kept with them, and compared before they are searched."""
+    """How vectors were made; kept with them, and compared before they are searched.
 
-    model: str  # fingerprint
+    ``prompt`` is the one in front of what is stored; a query may have another. ``projector`` and
+    ``ranges`` are digests, of the projector behind the model and of `EmbeddingRanges`.
+    """
+
+    model: str  # fingerprint, or what a caller that made the vectors elsewhere calls it
     compute_dtype: str
     max_seq_length: int  # of texts; else 0
     dimension: int
@@ -20,19 +25,39 @@ class VectorIdentity:
     audio_mode: str = later(default="")  # of sounds, as are the seconds of windows and overlaps
     window: float = later(default=0.0)
     overlap: float = later(default=0.0)
+    pooling: str = later(default="")
+    prompt: str = later(default="")
+    projector: str = later(default="")
+    ranges: str = later(default="")
+
+    @classmethod
+    def declared(
+        cls, modality: str, model: str, dimension: int, *, normalized: bool, precision: str
+    ) -> "VectorIdentity":
+        """Of vectors made elsewhere, of which a caller knows the model's name alone."""
+        return cls(model, "", 0, dimension, normalized, precision, modality)
+
+    @property
+    def key(self) -> str:
+        """A short name for the identity, the same for equal ones: 16 hex digits."""
+        return codec.digest(self)[:16]
 
     def check(self, other: "VectorIdentity", where: str) -> None:
         """Refuse vectors that were made differently.
 
+        Files written before ``pooling`` was stated are compared without it; the model's
+        fingerprint covers it.
+
         Raises:
-            InputError: names every difference, both sides.
+            IdentityMismatchError: names every difference, both sides.
         """
         different = [
             f"{f.name} is {getattr(other, f.name)!r} there, {getattr(self, f.name)!r} here"
             for f in fields(self)
             if getattr(self, f.name) != getattr(other, f.name)
+            and not (f.name == "pooling" and not (self.pooling and other.pooling))
         ]
         if different:
-            raise InputError(
+            raise IdentityMismatchError(
                 f"the vectors in {where} were made differently: {'; '.join(different)}; embed again"
             )

@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back; an unknown or missing key is an error."""
 
 import functools
+import hashlib
 import json
 import math
 import types
@@ -39,6 +40,11 @@ def dumps(value: Any) -> str:
         near = text[max(0, error.start - 40) : error.end]
         raise SpecError(f"a lone surrogate, which is no text, ends {near!r}") from None
     return text
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON, 64 hex digits."""
+    return hashlib.sha256(dumps(value).encode()).hexdigest()
 
 
 def loads(kind: type[T], text: str, where: str) -> T:

@@ -45,7 +45,7 @@ def fingerprint(spec: ModelSpec, tensors: Iterable[TensorEntry], files: Iterable
         "tensors": sorted(_tensor_identity(entry) for entry in tensors),
         "files": sorted([f.role.value, f.sha256] for f in files if f.role is not FileRole.SOURCE),
     }
-    return hashlib.sha256(codec.dumps(identity).encode()).hexdigest()
+    return codec.digest(identity)
 
 
 def _tensor_identity(entry: TensorEntry) -> list[object]:

@@ -8,7 +8,8 @@ import pytest
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
 
-IDENTITY = VectorIdentity("a" * 64, "float32", 256, 384, normalized=True, precision="float32")
+IDENTITY = VectorIdentity("a" * 64, "float32", 256, 384, normalized=True, precision="float32",
+                          pooling="mean")  # fmt: skip
 OTHER: dict[str, Any] = {
     "model": "b" * 64,
     "compute_dtype": "bfloat16",
@@ -20,6 +21,10 @@ OTHER: dict[str, Any] = {
     "audio_mode": "fast",
     "window": 30.0,
     "overlap": 5.0,
+    "pooling": "cls",
+    "prompt": "passage: ",
+    "projector": "c" * 64,
+    "ranges": "d" * 64,
 }
 
 
@@ -44,3 +49,13 @@ def test_every_difference_is_named():
         IDENTITY.check(VectorIdentity(**OTHER), "v.parquet")
     assert set(OTHER) == {field.name for field in fields(VectorIdentity)}
     assert all(f"{name} is " in str(caught.value) for name in OTHER)
+
+
+def test_files_from_before_pooling_was_stated():
+    IDENTITY.check(replace(IDENTITY, pooling=""), "v.parquet")
+    replace(IDENTITY, pooling="").check(IDENTITY, "v.parquet")
+
+
+def test_a_key_names_an_identity():
+    assert IDENTITY.key == replace(IDENTITY).key
+    assert len({replace(IDENTITY, **{name: OTHER[name]}).key for name in OTHER}) == len(OTHER)
