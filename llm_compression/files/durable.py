@@ -1,0 +1,112 @@
+"""Files and names that outlive a loss of power, and the lock that their writers share.
+
+A file's bytes are safe once it is synced, its name once its folder is. Both are done before any
+function here returns, so that what is written next may rely on it.
+"""
+
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_BUFFER = 1 << 20
+
+
+class _Descriptor(io.RawIOBase):
+    """A descriptor as a stream; closing it is left to who opened it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer", /) -> int:
+        return os.write(self._descriptor, data)
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file, which is safe with its name when the block has ended and gone if it fails.
+
+    Raises:
+        FileExistsError: there is one of that name.
+        OSError: it cannot be written, or the disk is full.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with io.BufferedWriter(_Descriptor(descriptor), _BUFFER) as stream:
+            yield stream
+        os.fsync(descriptor)
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def durable_replace(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file at once, or leave the file as it was.
+
+    Only one process may do so at a time.
+
+    Raises:
+        OSError: it cannot be written, or the disk is full.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.unlink(missing_ok=True)  # of a writer that was killed
+    with durable_file(draft) as stream:
+        stream.write(content)
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def durable_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    if path.is_dir():
+        return
+    durable_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder safe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file against every other thread and process; it dies with its holder.
+
+    Yields false, and holds nothing, where another holds it and ``wait`` is false.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            try:
+                yield True
+            finally:  # closing alone would leave it held by a child forked meanwhile
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Vectors at rest: one dataset of plain Parquet files for each modality, which loses nothing."""

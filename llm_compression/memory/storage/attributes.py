@@ -1,0 +1,62 @@
+"""Metadata as rows of JSON, and as attributes that Arrow can filter.
+
+An attribute is a key and one value: nested objects give keys joined by dots, lists one attribute
+for each element. So ``{"tags": ["a", "b"], "by": {"age": 7}}`` has ``tags`` = a, ``tags`` = b and
+``by.age`` = 7, and a condition holds where any attribute of its key meets it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from llm_compression.errors import InputError
+from llm_compression.memory.storage.layout import ATTRIBUTE
+
+_INT64 = 1 << 63
+
+
+def metadata_columns(metadata: Sequence[Mapping[str, Any] | None]) -> tuple[pa.Array, pa.Array]:
+    """Columns ``metadata`` and ``attributes``; None is an empty object.
+
+    Raises:
+        InputError: one is no mapping of strings to what JSON can hold; names the row.
+    """
+    texts, found = [], []
+    for row, one in enumerate(metadata):
+        given = {} if one is None else one
+        if not isinstance(given, Mapping):
+            raise InputError(f"metadata of row {row} is {type(one).__name__}; give a dict")
+        try:
+            texts.append(json.dumps(dict(given), ensure_ascii=False, allow_nan=False))
+            found.append(list(_attributes(json.loads(texts[-1]), "")))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"metadata of row {row} is no JSON: {error}") from error
+    return pa.array(texts, pa.string()), pa.array(found, pa.list_(_ELEMENT))
+
+
+_ELEMENT = pa.field("element", ATTRIBUTE, nullable=False)
+
+
+def _attributes(value: Any, key: str) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _attributes(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _attributes(inner, key)
+    else:
+        yield {"key": key, **_typed(value)}
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {"flag": value}
+    if isinstance(value, int) and -_INT64 <= value < _INT64:
+        return {"integer": value}
+    if isinstance(value, (int, float)):
+        return {"number": float(value)}
+    return {"text": value}

@@ -1,0 +1,148 @@
+"""What callers ask rows for, and rows as callers see them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llm_compression.errors import InputError, StorageError
+from llm_compression.memory.storage.layout import (
+    ATTRIBUTES,
+    EMBEDDING,
+    SCALE,
+    SOURCES,
+    decode_vectors,
+    encode_vectors,
+    schema,
+)
+from llm_compression.memory.storage.rows import microseconds
+from llm_compression.memory.storage.snapshot import Selection
+
+KINDS = {"text": ("text",), "vision": ("image",), "audio": ("audio",), "clip": ("text", "image")}
+
+
+def kinds_of(modality: str, given: Sequence[str] | None, n: int) -> Sequence[str]:
+    """The column ``modality`` of new rows: what each was made from.
+
+    Raises:
+        InputError: one that the dataset does not take, or none for ``clip``.
+    """
+    allowed = KINDS[modality]
+    if given is None and len(allowed) == 1:
+        return allowed * n
+    if given is None:
+        raise InputError(f"say what rows of {modality!r} were made from: {' or '.join(allowed)}")
+    for row, kind in enumerate(given):
+        check_kind(modality, kind, f"row {row} was made from")
+    return given
+
+
+def check_kind(modality: str, kind: object, what: str) -> None:
+    """Refuse what a dataset's rows are not made from.
+
+    Raises:
+        InputError: says what they are made from.
+    """
+    if kind not in KINDS[modality]:
+        allowed = " or ".join(KINDS[modality])
+        raise InputError(f"{what} {kind!r}; rows of {modality!r} are made from {allowed}")
+
+
+def select(
+    modality: str,
+    *,
+    embedding_ids: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+    kind: str | None = None,
+    model: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Selection:
+    """The conditions of `VectorStorage.query` as one.
+
+    Raises:
+        InputError: one that cannot be.
+    """
+    conditions: list[Mapping[str, Any]] = [] if given is None else [given]
+    if sources is not None:
+        conditions.append({SOURCES[modality]: {"$in": strings(sources, "sources")}})
+    if kind is not None:
+        check_kind(modality, kind, "rows cannot be made from")
+        conditions.append({"modality": kind})
+    if model is not None:
+        conditions.append({"$or": [{"model": model}, {"fingerprint": model}]})
+    return Selection(
+        ids=None if embedding_ids is None else strings(embedding_ids, "embedding_ids"),
+        filter={"$and": conditions} if conditions else None,
+        since=None if since is None else microseconds(since),
+        until=None if until is None else microseconds(until),
+    )
+
+
+def strings(values: Sequence[str], what: str) -> list[str]:
+    """A list of strings.
+
+    Raises:
+        InputError: one is no string, or all are one.
+    """
+    if isinstance(values, str) or any(not isinstance(value, str) for value in values):
+        raise InputError(f"{what} takes a list of strings, not {values!r}")
+    return list(values)
+
+
+def visible(modality: str, columns: Sequence[str] | None = None) -> list[str]:
+    """Names of the columns that a query gives.
+
+    Raises:
+        InputError: a column that there is not.
+    """
+    hidden = (ATTRIBUTES, SCALE)
+    names = [name for name in schema(modality, 1, "float32").names if name not in hidden]
+    for name in columns or ():
+        if name not in names:
+            raise InputError(f"{name!r} is no column; there are {', '.join(names)}")
+    return names if columns is None else list(columns)
+
+
+def shown(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a fragment's rows, the embedding as float32."""
+    if EMBEDDING not in columns:
+        return table.select(columns)
+    parts = [decode_vectors(*pair) for pair in _chunks(table)]
+    width = table.schema.field(EMBEDDING).type
+    vectors = np.concatenate(parts) if parts else np.empty((0, _width(width)), np.float32)
+    column = encode_vectors(vectors, "float32")[0]
+    place = table.schema.get_field_index(EMBEDDING)
+    field = pa.field(EMBEDDING, column.type, nullable=False)
+    return table.set_column(place, field, column).select(columns)
+
+
+def joined(parts: Sequence[pa.Table], modality: str, columns: Sequence[str]) -> pa.Table:
+    """One table of those of several fragments.
+
+    Raises:
+        StorageError: their vectors differ in width.
+    """
+    if not parts:
+        empty = schema(modality, 0, "float32").empty_table()
+        return empty.select(columns)
+    plain = [part.replace_schema_metadata(None) for part in parts]
+    if len({part.schema for part in plain}) > 1:
+        widths = sorted({part.schema.field(EMBEDDING).type.list_size for part in plain})
+        raise StorageError(
+            f"the rows have embeddings of widths {widths}, of different models; ask for one model"
+        )
+    return pa.concat_tables(plain)
+
+
+def _chunks(table: pa.Table) -> list[tuple[pa.Array, pa.Array]]:
+    batches = table.select([EMBEDDING, SCALE]).to_batches()
+    return [(batch[EMBEDDING], batch[SCALE]) for batch in batches]
+
+
+def _width(kind: pa.DataType) -> int:
+    size: int = kind.byte_width if pa.types.is_fixed_size_binary(kind) else kind.list_size
+    return size

@@ -1,0 +1,50 @@
+"""RowChange: one stored row with some of its values replaced."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage.layout import EMBEDDING, SCALE, SOURCES, decode_vectors
+from llm_compression.memory.storage.rows import Rows, as_vectors, build
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """What takes the place of a row's values; None leaves a value as it is."""
+
+    embedding: object = None
+    source: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    timestamp: datetime | None = None
+    duration: float | None = None
+
+    def of(self, row: pa.Table, identity: VectorIdentity, dtype: str) -> Rows:
+        """The row of a table of one, as new.
+
+        Raises:
+            InputError: a value that cannot be.
+        """
+        old = row.drop_columns([EMBEDDING, SCALE]).to_pylist()[0]
+        if self.embedding is None:
+            vectors = decode_vectors(row[EMBEDDING].chunk(0), row[SCALE].chunk(0))
+            dtype = old["dtype"]  # or it would lose a little with every change
+        else:
+            vectors = as_vectors(np.atleast_2d(np.asarray(self.embedding)), 1)
+        return build(
+            replace(identity, dimension=vectors.shape[1]),
+            dtype,
+            ids=[old["embedding_id"]],
+            sources=[old[SOURCES[identity.modality]] if self.source is None else self.source],
+            vectors=vectors,
+            kinds=[old["modality"]],
+            model=old["model"],
+            metadata=[json.loads(old["metadata"]) if self.metadata is None else self.metadata],
+            timestamps=[self.timestamp or old["timestamp"]],
+            durations=[old["duration_seconds"] if self.duration is None else self.duration],
+        )
