@@ -1,4 +1,4 @@
-"""VectorStorage: embeddings with what they are of, in plain Parquet files, and their search."""
+"""VectorStorage: embeddings with what they are of, in plain Parquet files that lose nothing."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,37 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from llm_compression.errors import InputError
-from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.compaction import compact
 from llm_compression.memory.storage.dataset import Dataset
-from llm_compression.memory.storage.layout import (
-    DTYPES,
-    EMBEDDING,
-    MODALITIES,
-    SCALE,
-    check_modality,
-)
-from llm_compression.memory.storage.predecessor import refuse_predecessor
+from llm_compression.memory.storage.layout import DTYPES, MODALITIES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
-from llm_compression.memory.storage.selection import (
-    joined,
-    kinds_of,
-    select,
-    shown,
-    strings,
-    visible,
-)
-from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of
+from llm_compression.memory.storage.selection import kinds_of, strings
 from llm_compression.memory.storage.update import RowChange
+from llm_compression.memory.vector_reader import VectorReader
 
 UNNAMED = "unnamed"  # the model of vectors of which nobody says what made them
 
 
-class VectorStorage:
+class VectorStorage(VectorReader):
     """One dataset for each modality: ``text``, ``vision``, ``audio`` and ``clip``.
 
     What a method has stored, changed or deleted when it returns outlives a kill and a loss of
@@ -65,31 +49,10 @@ class VectorStorage:
         on_damage: str = "raise",
         auto_compact: bool = True,
     ) -> None:
+        super().__init__(path, several_models=several_models, on_damage=on_damage)
         if dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-        if on_damage not in ("raise", "skip"):
-            raise InputError(f"on_damage {on_damage!r} is not one of raise, skip")
-        self.path, self.dtype = user_path(path), dtype
-        self._auto_compact = auto_compact
-        self._datasets = {
-            modality: Dataset(
-                self.path / modality,
-                modality,
-                several_models=several_models,
-                skip_damaged=on_damage == "skip",
-            )
-            for modality in MODALITIES
-        }
-        refuse_predecessor(self.path)
-
-    def dataset(self, modality: str) -> Dataset:
-        """The rows of one modality.
-
-        Raises:
-            InputError: there is no such modality.
-        """
-        check_modality(modality)
-        return self._datasets[modality]
+        self.dtype, self._auto_compact = dtype, auto_compact
 
     def store(
         self,
@@ -152,65 +115,6 @@ class VectorStorage:
         self._tidy(dataset)
         return stored
 
-    def query(
-        self,
-        modality: str,
-        *,
-        embedding_ids: Sequence[str] | None = None,
-        sources: Sequence[str] | None = None,
-        kind: str | None = None,
-        model: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002  the field's word
-        columns: Sequence[str] | None = None,
-        limit: int | None = None,
-    ) -> pa.Table:
-        """Rows that meet all conditions, in the order of storing; ``embedding`` is float32.
-
-        Args:
-            modality: whose dataset.
-            embedding_ids: rows of these ids; those that are not stored are left out.
-            sources: rows made from one of these.
-            kind: in ``clip``, rows made from ``text`` or ``image``.
-            model: rows of this model, by name or fingerprint.
-            since: rows not older than this; ``until`` likewise.
-            until: see ``since``.
-            filter: by columns and metadata, as ``{"speaker": "ann", "year": {"$gte": 2020}}``.
-            columns: by default all.
-            limit: at most so many rows, the first ones.
-
-        Raises:
-            InputError: a condition that cannot be.
-            DamagedStorageError: bytes are not those that were written.
-            StorageError: the rows are of different widths; ask for one model.
-        """
-        dataset = self.dataset(modality)
-        if limit is not None and limit < 0:
-            raise InputError(f"limit is {limit}; it must not be negative")
-        selection = select(
-            modality,
-            embedding_ids=embedding_ids,
-            sources=sources,
-            kind=kind,
-            model=model,
-            since=since,
-            until=until,
-            given=filter,
-        )
-        wanted = visible(modality, columns)
-        stored = [*wanted, SCALE] if EMBEDDING in wanted else wanted
-        parts = dataset.reading(lambda version: version.table(selection, stored, limit))
-        return joined([shown(part, wanted) for part in parts], modality, wanted)
-
-    def count(self, modality: str) -> int:
-        """Rows of a modality."""
-        return len(self.dataset(modality).snapshot())
-
-    def identities(self, modality: str) -> tuple[VectorIdentity, ...]:
-        """How the vectors of a modality were made; one identity unless several are allowed."""
-        return self.dataset(modality).snapshot().identities
-
     def delete(
         self, modality: str, embedding_ids: Sequence[str], *, missing_ok: bool = False
     ) -> int:
@@ -251,20 +155,35 @@ class VectorStorage:
 
         Safe to kill, and others may read and write meanwhile.
         """
-        chosen = MODALITIES if modality is None else (modality,)
-        return sum(compact(self.dataset(one), everything=True) for one in chosen)
+        merges = 0
+        for one in MODALITIES if modality is None else (modality,):
+            dataset = self.dataset(one)
+            merges += compact(dataset, everything=True)
+            self._index_new(dataset)
+        return merges
 
-    def verify(self) -> list[Damage]:
-        """Compare every byte with its checksum, and name the files that are damaged."""
-        return [found for dataset in self._datasets.values() for found in damages(dataset)]
+    def build_index(self, modality: str, *, show_progress: bool | None = None) -> int:
+        """Let every large file have an approximate index, from now on; say how many were made.
 
-    def get_storage_stats(self) -> dict[str, DatasetStats]:
-        """For each modality rows, files, bytes on disk, models and widths."""
-        return {name: stats_of(dataset) for name, dataset in self._datasets.items()}
+        Files that compaction makes later get theirs with it; what is in no index is compared
+        exactly.
+
+        Raises:
+            MissingDependencyError: usearch is not installed.
+        """
+        dataset = self.dataset(modality)
+        searcher = self._searchers[modality]
+        made = searcher.build_indexes(show=show_progress)
+        dataset.set_indexed()
+        return made
 
     def _tidy(self, dataset: Dataset) -> None:
-        if self._auto_compact:
-            compact(dataset, everything=False)
+        if self._auto_compact and compact(dataset, everything=False):
+            self._index_new(dataset)
+
+    def _index_new(self, dataset: Dataset) -> None:
+        if dataset.snapshot().manifest.indexed:
+            self._searchers[dataset.modality].build_indexes(show=False)
 
     def _declared(self, modality: str, model: str, vectors: np.ndarray) -> VectorIdentity:
         """The identity of vectors of a named model; of unit length if they and their like are."""

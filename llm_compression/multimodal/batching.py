@@ -37,6 +37,7 @@ def with_progress(
     show: bool | None,
     size: Callable[[B], int] = len,  # type: ignore[assignment]
     long: int = _LONG_WORK,
+    what: str = "embedding",
 ) -> Iterator[B]:
     """``work`` batch by batch, with a bar on stderr; ``show`` None means for ``long`` work.
 
@@ -47,7 +48,7 @@ def with_progress(
         return
     from tqdm.auto import tqdm  # comes with huggingface-hub
 
-    with tqdm(total=total, unit=unit, desc="embedding") as bar:
+    with tqdm(total=total, unit=unit, desc=what) as bar:
         for batch in work:
             yield batch
             bar.update(size(batch))

@@ -194,10 +194,12 @@ class Dataset:
         manifest.write(self.folder)
         self._sweep(manifest)
 
-    def set_indexed(self, *, indexed: bool) -> None:
-        """Say whether large fragments shall have an approximate index."""
+    def set_indexed(self) -> None:
+        """Let large fragments have an approximate index from now on."""
         with self.writing() as snapshot:
-            changed = replace(snapshot.manifest, step=snapshot.manifest.step + 1, indexed=indexed)
+            if snapshot.manifest.indexed:
+                return
+            changed = replace(snapshot.manifest, step=snapshot.manifest.step + 1, indexed=True)
             changed.write(self.folder)
 
     def _missing(self, error: FragmentGoneError) -> DamagedStorageError:

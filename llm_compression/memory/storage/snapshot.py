@@ -36,6 +36,11 @@ class Selection:
     since: int | None = None
     until: int | None = None
 
+    def overlaps(self, fragment: Fragment) -> bool:
+        """Whether the fragment has rows of this time."""
+        since = self.since is None or fragment.entry.latest >= self.since
+        return since and (self.until is None or fragment.entry.earliest <= self.until)
+
 
 class Snapshot:
     """The fragments of one version.
@@ -82,13 +87,13 @@ class Snapshot:
 
     def select(self, selection: Selection) -> Iterator[tuple[Fragment, Rows]]:
         """The rows of each fragment that a query wants, ascending."""
-        condition = Filter(selection.filter or {})
-        of_ids = None if selection.ids is None else self._by_fragment(selection.ids)
+        conditions = Conditions(selection)
+        of_ids = None if selection.ids is None else self.by_fragment(selection.ids)
         for fragment in self.fragments:
-            if not _overlaps(fragment, selection):
+            if not selection.overlaps(fragment):
                 continue
             rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
-            kept = self._of(fragment, lambda f: _rows(f, rows, selection, condition), _NONE)  # noqa: B023
+            kept = self._of(fragment, lambda f: _rows(f, rows, conditions), _NONE)  # noqa: B023
             if len(kept):
                 yield fragment, kept
 
@@ -107,7 +112,8 @@ class Snapshot:
                 break
         return parts
 
-    def _by_fragment(self, ids: Sequence[str]) -> dict[str, Rows]:
+    def by_fragment(self, ids: Sequence[str]) -> dict[str, Rows]:
+        """Rows of those of ``ids`` that are stored, ascending, by the name of their fragment."""
         found: dict[str, list[int]] = {}
         for fragment, row in self.find(ids).values():
             found.setdefault(fragment.path.name, []).append(row)
@@ -127,23 +133,31 @@ class Snapshot:
 _NONE = np.empty(0, np.int64)
 
 
-def _overlaps(fragment: Fragment, selection: Selection) -> bool:
-    since = selection.since is None or fragment.entry.latest >= selection.since
-    return since and (selection.until is None or fragment.entry.earliest <= selection.until)
+class Conditions:
+    """What a selection asks of a row beside its id, and the columns that tell."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._filter, self._selection = Filter(selection.filter or {}), selection
+        timed = selection.since is not None or selection.until is not None
+        self.columns = sorted(self._filter.columns | ({"timestamp"} if timed else set()))
+
+    def mask(self, table: pa.Table) -> np.ndarray:
+        """(n,) bool for a table that has ``columns``."""
+        mask = self._filter.mask(table)
+        for bound, meets in ((self._selection.since, np.greater_equal),
+                             (self._selection.until, np.less_equal)):  # fmt: skip
+            if bound is not None:
+                times = table["timestamp"].combine_chunks().cast(pa.int64()).to_numpy()
+                mask = mask & meets(times, bound)
+        return mask
 
 
-def _rows(fragment: Fragment, rows: Rows | None, selection: Selection, condition: Filter) -> Rows:
-    """Live rows of the fragment that meet all conditions; ``rows`` are live already."""
+def _rows(fragment: Fragment, rows: Rows | None, conditions: Conditions) -> Rows:
+    """Live rows of the fragment that meet the conditions; ``rows`` are live already."""
     kept = fragment.live if rows is None else rows
-    timed = selection.since is not None or selection.until is not None
-    columns = sorted(condition.columns | ({"timestamp"} if timed else set()))
-    if not columns or not len(kept):
+    if not conditions.columns or not len(kept):
         return kept
-    table = fragment.table(columns, None if rows is None else kept)
-    mask = condition.mask(table) if condition.columns else np.ones(len(table), bool)
-    if timed:
-        times = table["timestamp"].combine_chunks().cast(pa.int64()).to_numpy()
-        mask &= times >= (selection.since if selection.since is not None else times)
-        mask &= times <= (selection.until if selection.until is not None else times)
+    table = fragment.table(conditions.columns, None if rows is None else kept)
+    mask = conditions.mask(table)
     met: Rows = kept[mask if rows is not None else mask[kept]]
     return met

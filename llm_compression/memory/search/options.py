@@ -1,0 +1,75 @@
+"""SearchOptions: what is looked for, how, and how much of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from llm_compression.errors import InputError
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage.snapshot import Selection
+
+METRICS = ("cosine", "dot")
+METHODS = ("exact", "int8", "binary", "approximate")
+OVERSAMPLE = {"exact": 1, "int8": 4, "binary": 64, "approximate": 4}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A stored row and its score; ``metadata`` is what was stored with it."""
+
+    embedding_id: str
+    source: str
+    score: float
+    modality: str
+    model: str
+    timestamp: datetime
+    duration_seconds: float | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How `search` works.
+
+    Args:
+        top_k: matches of each query.
+        threshold: leave out what scores less.
+        metric: ``cosine`` or ``dot``.
+        method: ``exact`` compares with every row in float32; ``int8`` and ``binary`` compare with
+            every row in few bits, then score the best again in float32; ``approximate`` asks the
+            index for candidates, which are scored in float32.
+        dim: compare the first values only, as Matryoshka models are trained for.
+        oversample: candidates of the first pass for each match wanted; None takes what the
+            benchmarks found to be enough for recall 0.99 (``approximate`` 0.95).
+        selection: rows that may be found.
+        identity: rows whose vectors were made so; None if the dataset has but one kind.
+    """
+
+    top_k: int = 10
+    threshold: float | None = None
+    metric: str = "cosine"
+    method: str = "exact"
+    dim: int | None = None
+    oversample: int | None = None
+    selection: Selection = field(default_factory=Selection)
+    identity: VectorIdentity | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("metric", METRICS), ("method", METHODS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
+        for name in ("top_k", "dim", "oversample"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
+        if self.dim is not None and self.method != "exact":
+            raise InputError("dim goes with method='exact'; the other methods have their own cut")
+
+    @property
+    def candidates(self) -> int:
+        """Rows of each query that the first pass keeps."""
+        return self.top_k * (self.oversample or OVERSAMPLE[self.method])

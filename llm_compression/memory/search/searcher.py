@@ -1,0 +1,220 @@
+"""Searcher: the search of one dataset, and the twins that it has open."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from llm_compression.errors import IdentityMismatchError, InputError, StorageError
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.search.best import Best
+from llm_compression.memory.search.index import (
+    FragmentIndex,
+    build_index,
+    open_index,
+    wants_index,
+)
+from llm_compression.memory.search.options import Match, SearchOptions
+from llm_compression.memory.search.part import Part
+from llm_compression.memory.search.twin import Twin
+from llm_compression.memory.storage.dataset import Dataset
+from llm_compression.memory.storage.fragment import Fragment
+from llm_compression.memory.storage.layout import SOURCES
+from llm_compression.memory.storage.rows import as_vectors
+from llm_compression.memory.storage.snapshot import Conditions, Snapshot
+from llm_compression.metrics.similarity import unit_rows
+from llm_compression.multimodal.batching import with_progress
+
+_LONG = 4  # files from which a terminal sees a progress bar unasked
+_COLUMNS = ["embedding_id", "modality", "model", "timestamp", "duration_seconds", "metadata"]
+
+
+class Searcher:
+    """Searches a dataset; twins stay open from one search to the next.
+
+    Args:
+        dataset: whose rows.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._twins: dict[str, Twin] = {}
+        self._indexes: dict[str, FragmentIndex] = {}
+        self._guard = threading.Lock()
+
+    def search(self, queries: object, options: SearchOptions) -> list[list[Match]]:
+        """The best matches of each of (m, d) queries, best first.
+
+        Raises:
+            InputError: queries of another width, or with NaN.
+            IdentityMismatchError: the vectors there were made differently; names both sides.
+            StorageError: there are several kinds of vectors, and none was named.
+        """
+        given = as_vectors(queries)
+        return self._dataset.reading(lambda version: self._search(version, given, options))
+
+    def prepare(self, options: SearchOptions, *, show: bool | None) -> None:
+        """Make what a search would make."""
+
+        def work(version: Snapshot) -> None:
+            fragments = version.fragments
+            shown = with_progress(
+                fragments, len(fragments), "file", show=show, long=_LONG, size=_one, what="twins"
+            )
+            for fragment in shown:
+                self._twin(fragment).first_pass(options.method)
+
+        self._dataset.reading(work)
+
+    def build_indexes(self, *, show: bool | None) -> int:
+        """Make the index of every large fragment that has none, and say how many.
+
+        Raises:
+            MissingDependencyError: usearch is not installed.
+        """
+
+        def work(version: Snapshot) -> int:
+            due = [fragment for fragment in version.fragments if wants_index(fragment)]
+            for fragment in with_progress(
+                due, len(due), "file", show=show, long=_LONG, size=_one, what="indexes"
+            ):
+                build_index(self._twin(fragment))
+            return len(due)
+
+        return self._dataset.reading(work)
+
+    def _search(
+        self, version: Snapshot, queries: np.ndarray, options: SearchOptions
+    ) -> list[list[Match]]:
+        if not version.fragments:
+            return [[] for _ in queries]
+        identity = _identity(version, options, str(self._dataset.folder))
+        prepared = _prepared(queries, identity, options)
+        parts = list(self._parts(version, identity, options))
+        best = Best(len(prepared), options.candidates)
+        for part in parts:
+            part.propose(prepared, best, options)
+        if options.method != "exact":
+            best = _scored_again(prepared, best, parts, options)
+        return self._matches(best, parts, options)
+
+    def _parts(
+        self, version: Snapshot, identity: VectorIdentity, options: SearchOptions
+    ) -> Iterator[Part]:
+        """The fragments to search, each with the rows that may be found."""
+        conditions, ids = Conditions(options.selection), options.selection.ids
+        of_ids = None if ids is None else version.by_fragment(ids)
+        self._forget(version)
+        start = 0
+        for fragment in version.fragments:
+            if fragment.identity == identity and options.selection.overlaps(fragment):
+                twin = self._twin(fragment)
+                index = self._index(fragment) if options.method == "approximate" else None
+                rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
+                yield Part(twin, index, start, _allowed(fragment, twin, rows, conditions))
+                start += len(twin.vectors)
+
+    def _twin(self, fragment: Fragment) -> Twin:
+        name = fragment.path.name
+        with self._guard:
+            if name not in self._twins:
+                self._twins[name] = Twin(fragment)
+            return self._twins[name]
+
+    def _index(self, fragment: Fragment) -> FragmentIndex | None:
+        name = fragment.path.name
+        with self._guard:
+            if name not in self._indexes and (found := open_index(fragment)):
+                self._indexes[name] = found
+            return self._indexes.get(name)
+
+    def _forget(self, version: Snapshot) -> None:
+        """Close what is of fragments that there are no more."""
+        names = {fragment.path.name for fragment in version.fragments}
+        with self._guard:
+            for opened in (self._twins, self._indexes):
+                for name in opened.keys() - names:
+                    del opened[name]
+
+    def _matches(
+        self, best: Best, parts: Sequence[Part], options: SearchOptions
+    ) -> list[list[Match]]:
+        least = -np.inf if options.threshold is None else options.threshold
+        found: list[list[Match | None]] = [[None] * options.top_k for _ in best.rows]
+        source = SOURCES[self._dataset.modality]
+        for part in parts:
+            query, place = np.nonzero(part.holds(best.rows) & (best.scores >= least))
+            rows = best.rows[query, place] - part.start
+            columns = part.twin.table([*_COLUMNS, source], rows).to_pylist()
+            for q, p, row in zip(query.tolist(), place.tolist(), columns, strict=True):
+                found[q][p] = _match(row, source, float(best.scores[q, p]))
+        return [[match for match in of_one if match] for of_one in found]
+
+
+def _one(_: Fragment) -> int:
+    return 1
+
+
+_NONE = np.empty(0, np.int64)
+
+
+def _identity(version: Snapshot, options: SearchOptions, where: str) -> VectorIdentity:
+    stored = version.identities
+    if options.identity is not None:
+        if options.identity not in stored:
+            options.identity.check(stored[0], where)
+        return next((one for one in stored if one == options.identity), stored[0])
+    if len(stored) > 1:
+        names = ", ".join(f"{one.model[:12]} ({one.dimension} wide)" for one in stored)
+        raise StorageError(f"{where} holds vectors of {names}; say which by identity=")
+    return stored[0]
+
+
+def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOptions) -> np.ndarray:
+    """Queries cut to ``dim``, and of unit length where cosines are asked for."""
+    if options.dim is not None and options.dim > identity.dimension:
+        raise InputError(f"dim is {options.dim}, the vectors are {identity.dimension} wide")
+    width = options.dim or identity.dimension
+    if queries.shape[1] not in (width, identity.dimension):
+        raise IdentityMismatchError(
+            f"the query is {queries.shape[1]} wide, the vectors there {identity.dimension}; "
+            "use the model that made them"
+        )
+    cut = queries[:, :width]
+    if not cut.any(axis=1).all():
+        raise InputError("a query is a zero vector, which is like nothing; a blank text has none")
+    unit = unit_rows(cut) if options.metric == "cosine" else cut
+    return np.ascontiguousarray(unit, np.float32)
+
+
+def _allowed(
+    fragment: Fragment, twin: Twin, rows: np.ndarray | None, conditions: Conditions
+) -> np.ndarray | None:
+    """Rows that may be found, (n,) bool; None for all."""
+    if rows is None and not len(fragment.dead) and not conditions.columns:
+        return None
+    allowed = np.zeros(len(twin.vectors), bool)
+    allowed[fragment.live if rows is None else rows] = True
+    if conditions.columns:
+        allowed &= conditions.mask(twin.table(conditions.columns))
+    return allowed
+
+
+def _scored_again(
+    queries: np.ndarray, found: Best, parts: Sequence[Part], options: SearchOptions
+) -> Best:
+    """The candidates of a first pass by their exact scores."""
+    best = Best(len(queries), options.top_k)
+    for part in parts:
+        held = part.holds(found.rows)
+        for i in np.flatnonzero(held.any(axis=1)):
+            rows = np.sort(found.rows[i, held[i]])
+            scores = part.scores(queries[i : i + 1], rows - part.start, options)[0]
+            best.merge(int(i), scores, rows)
+    return best
+
+
+def _match(row: dict[str, object], source: str, score: float) -> Match:
+    metadata = json.loads(str(row.pop("metadata")))
+    return Match(source=row.pop(source), score=score, metadata=metadata, **row)  # type: ignore[arg-type]

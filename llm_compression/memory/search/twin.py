@@ -1,0 +1,120 @@
+"""Twin: a fragment as uncompressed Arrow, memory-mapped, which is what searches read."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from llm_compression.memory.search.sidecar import lengths, mapped_table
+from llm_compression.memory.storage.fragment import Fragment
+from llm_compression.memory.storage.layout import (
+    EMBEDDING,
+    SCALE,
+    decode_vectors,
+    encode_vectors,
+    to_int8,
+)
+
+SMALL = 2_048  # rows of a fragment that is rather decoded than given a file
+_LENGTH = "length"
+_UNIT = 1e-5  # lengths this near to 1 change no cosine by more than its rounding
+
+
+class Twin:
+    """All columns of a fragment, ``vectors`` as one float32 matrix.
+
+    Args:
+        fragment: of which it is made once, then mapped by every process.
+
+    Raises:
+        DamagedStorageError: the fragment's bytes are not those that were written.
+    """
+
+    def __init__(self, fragment: Fragment) -> None:
+        self.fragment = fragment
+        build = functools.partial(_decoded, fragment)
+        small = fragment.entry.file.rows <= SMALL
+        self._table = build() if small else mapped_table(fragment, "twin", build)
+        column = self._table[EMBEDDING].chunk(0)
+        n, d = len(column), column.type.list_size
+        self.vectors: np.ndarray = column.flatten().to_numpy().reshape(n, d)
+        stored = self._table[_LENGTH].chunk(0).to_numpy()
+        self._lengths = None if (np.abs(stored - 1) <= _UNIT).all() else stored
+        self._prefixes: dict[int, np.ndarray] = {}
+
+    def lengths(self, dim: int) -> np.ndarray | None:
+        """Lengths (n,) of the first ``dim`` of each vector; None if all are 1."""
+        if dim == self.vectors.shape[1]:
+            return self._lengths
+        if dim not in self._prefixes:
+            self._prefixes[dim] = lengths(self.vectors[:, :dim])
+        return self._prefixes[dim]
+
+    def table(self, columns: Sequence[str], rows: np.ndarray | None = None) -> pa.Table:
+        """Some columns of all rows, or of ``rows`` in their order."""
+        chosen = self._table.select(list(columns))
+        return chosen if rows is None else chosen.take(pa.array(rows))
+
+    @functools.cached_property
+    def int8(self) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (n, d) int8 and scales (n,) whose product is near to ``vectors``."""
+        table = mapped_table(self.fragment, "int8", self._to_int8)
+        codes = _bytes_matrix(table["codes"].chunk(0), np.int8)
+        return codes, table["scales"].chunk(0).to_numpy()
+
+    @functools.cached_property
+    def bits(self) -> np.ndarray:
+        """Signs of ``vectors``, packed: (n, ceil(d / 64)) uint64."""
+        table = mapped_table(self.fragment, "bits", self._to_bits)
+        return _bytes_matrix(table["bits"].chunk(0), np.uint64)
+
+    def first_pass(self, method: str) -> None:
+        """Make what a search by this method reads first."""
+        if method == "int8":
+            _ = self.int8
+        elif method == "binary":
+            _ = self.bits
+
+    def _to_int8(self) -> pa.Table:
+        codes, scales = to_int8(self.vectors)
+        return pa.table({"codes": _binary(codes), "scales": pa.array(scales)})
+
+    def _to_bits(self) -> pa.Table:
+        return pa.table({"bits": _binary(sign_bits(self.vectors))})
+
+
+def sign_bits(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n, ceil(d / 64)) uint64, a bit for each value above 0."""
+    packed = np.packbits(vectors > 0, axis=1)
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)
+
+
+def _decoded(fragment: Fragment) -> pa.Table:
+    fragment.verify()
+    table = fragment.table()
+    parts = [
+        decode_vectors(b[EMBEDDING], b[SCALE])
+        for b in table.select([EMBEDDING, SCALE]).to_batches()
+    ]
+    vectors = np.concatenate(parts)
+    others = table.drop_columns([EMBEDDING, SCALE])
+    beside = others.append_column(_LENGTH, pa.array(lengths(vectors)))
+    whole = beside.append_column(EMBEDDING, encode_vectors(vectors, "float32")[0])
+    return whole.replace_schema_metadata(None).combine_chunks()
+
+
+def _binary(matrix: np.ndarray) -> pa.Array:
+    rows = np.ascontiguousarray(matrix)
+    kind = pa.binary(rows.shape[1] * rows.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])
+
+
+def _bytes_matrix(column: pa.Array, dtype: type) -> np.ndarray:
+    """(n, width) of a column of bytes, a view."""
+    width = column.type.byte_width // np.dtype(dtype).itemsize
+    values: np.ndarray = np.frombuffer(column.buffers()[1], dtype)
+    start = column.offset * width
+    return values[start : start + len(column) * width].reshape(len(column), width)
