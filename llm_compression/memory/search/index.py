@@ -19,7 +19,7 @@ from llm_compression.memory.storage.fragment import Fragment
 
 LEAST_ROWS = 16_384  # of a fragment that gets an index; smaller ones are scanned as fast
 _KIND = "usearch"
-_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 128, 64
+_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 64
 
 
 def has_index(fragment: Fragment) -> bool:
@@ -46,6 +46,7 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
         dtype="bf16",
         connectivity=_CONNECTIVITY,
         expansion_add=_EXPANSION_ADD,
+        enable_key_lookups=False,  # keys are rows
     )
     index.add(np.arange(len(twin.vectors)), twin.vectors, threads=threads)
     sidecar.make(twin.fragment, _KIND, lambda draft: index.save(str(draft)))

@@ -69,6 +69,9 @@ class SearchOptions:
         if self.dim is not None and self.method != "exact":
             raise InputError("dim goes with method='exact'; the other methods have their own cut")
 
+        if self.metric != "cosine" and self.method == "approximate":
+            raise InputError("the approximate index knows cosines only; use another method for dot")
+
     @property
     def candidates(self) -> int:
         """Rows of each query that the first pass keeps."""

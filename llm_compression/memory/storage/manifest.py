@@ -10,7 +10,7 @@ from llm_compression.spec import codec
 from llm_compression.weights import seal
 
 FORMAT_VERSION = 1
-_FILE = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class Manifest:
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        durable_replace(folder / _FILE, self.to_bytes())
+        durable_replace(folder / MANIFEST, self.to_bytes())
 
 
 def read_bytes(folder: Path) -> bytes:
     """The manifest of the folder as it is now, empty where nothing was ever stored."""
     try:
-        return (folder / _FILE).read_bytes()
+        return (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         return b""
 
@@ -91,7 +91,7 @@ def parse(content: bytes, folder: Path, modality: str) -> Manifest:
     """
     if not content:
         return Manifest(modality)
-    where = str(folder / _FILE)
+    where = str(folder / MANIFEST)
     if not seal.intact(content):
         raise DamagedStorageError(
             f"{where} is damaged: its bytes are not those that were written; restore it from a "

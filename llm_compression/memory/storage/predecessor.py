@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from llm_compression.errors import StorageError
-from llm_compression.memory.storage.layout import MODALITIES
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_compression.errors import StorageError, StorageNotFoundError
+from llm_compression.memory.storage.layout import EMBEDDING, MODALITIES, SOURCES, check_modality
+from llm_compression.memory.storage.manifest import MANIFEST
 
 _FILE = "embeddings.parquet"
 
@@ -21,8 +25,29 @@ def refuse_predecessor(path: Path) -> None:
         StorageError: says how to migrate.
     """
     for modality, file in predecessor_files(path).items():
-        if not (path / modality / "manifest.json").exists():
+        if not (path / modality / MANIFEST).exists():
             raise StorageError(
                 f"{file} is of an earlier system; llm_compression.migrate({str(path)!r}, target) "
                 "brings its rows over"
             )
+
+
+def read_predecessor(path: Path, modality: str) -> pa.Table:
+    """The rows of an old dataset, as they are.
+
+    Raises:
+        StorageNotFoundError: there is none of this modality.
+        StorageError: the file is damaged, or not of that layout.
+    """
+    check_modality(modality)
+    file = predecessor_files(path).get(modality)
+    if file is None:
+        raise StorageNotFoundError(f"no {_FILE} in {path / modality}; check the path")
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{file} cannot be read: {error}; restore it from a backup") from error
+    wanted = ["embedding_id", SOURCES[modality], EMBEDDING, "model", "timestamp", "metadata"]
+    if missing := [name for name in wanted if name not in table.column_names]:
+        raise StorageError(f"{file} has no columns {missing}; it is not of the earlier system")
+    return table

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError, StorageError
+from llm_compression.memory.storage.fragment import IDENTITY_KEY
 from llm_compression.memory.storage.layout import (
     ATTRIBUTES,
     EMBEDDING,
@@ -121,7 +122,7 @@ def shown(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 def joined(parts: Sequence[pa.Table], modality: str, columns: Sequence[str]) -> pa.Table:
-    """One table of those of several fragments.
+    """One table of those of several fragments, with the identity of all if they have one.
 
     Raises:
         StorageError: their vectors differ in width.
@@ -135,7 +136,9 @@ def joined(parts: Sequence[pa.Table], modality: str, columns: Sequence[str]) -> 
         raise StorageError(
             f"the rows have embeddings of widths {widths}, of different models; ask for one model"
         )
-    return pa.concat_tables(plain)
+    stated = {(part.schema.metadata or {}).get(IDENTITY_KEY) for part in parts}
+    one = stated.pop() if len(stated) == 1 else None
+    return pa.concat_tables(plain).replace_schema_metadata(one and {IDENTITY_KEY: one})
 
 
 def _chunks(table: pa.Table) -> list[tuple[pa.Array, pa.Array]]:

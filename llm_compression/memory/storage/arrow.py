@@ -1,0 +1,109 @@
+"""Arrow tables from elsewhere as arguments of `VectorStorage.store`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_compression.errors import InputError
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage.fragment import IDENTITY_KEY
+from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
+from llm_compression.spec import codec
+
+
+def stated_identity(table: pa.Table) -> VectorIdentity | None:
+    """The identity that `VectorReader.query` puts into a table's metadata."""
+    content = (table.schema.metadata or {}).get(IDENTITY_KEY)
+    where = "the table's metadata"
+    return None if content is None else codec.loads(VectorIdentity, content.decode(), where)
+
+
+def by_model(table: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
+    """The rows of each model, in order; all under None where no column tells."""
+    if "model" not in table.column_names:
+        yield None, table
+        return
+    models = table["model"]
+    for model in models.unique().to_pylist():
+        yield model, table.filter(pc.equal(models, model) if model else models.is_null())
+
+
+def arguments(table: pa.Table, modality: str) -> dict[str, Any]:
+    """Keyword arguments of `VectorStorage.store`, but for ``model`` and ``identity``.
+
+    Columns ``embedding_id``, the modality's source and ``embedding`` must be there; ``modality``,
+    ``timestamp``, ``duration_seconds`` and ``metadata`` (JSON, or a struct) may be.
+
+    Raises:
+        InputError: a column that is missing, or of a type that cannot be.
+    """
+    source = SOURCES[modality]
+    for name in ("embedding_id", source, EMBEDDING):
+        if name not in table.column_names:
+            raise InputError(f"the table has no column {name!r}; it has {table.column_names}")
+    return {
+        "ids": table["embedding_id"].to_pylist(),
+        "sources": table[source].to_pylist(),
+        "embeddings": _matrix(table[EMBEDDING].combine_chunks()),
+        "kinds": _optional(table, "modality"),
+        "timestamps": _times(table),
+        "durations": _optional(table, "duration_seconds"),
+        "metadata": [_parsed(one, row) for row, one in enumerate(_metadata(table))],
+    }
+
+
+def _optional(table: pa.Table, name: str) -> list[Any] | None:
+    if name not in table.column_names:
+        return None
+    values: list[Any] = table[name].to_pylist()
+    return values
+
+
+def _times(table: pa.Table) -> list[Any] | None:
+    if "timestamp" not in table.column_names:
+        return None
+    column = table["timestamp"]
+    if not pa.types.is_timestamp(column.type):
+        raise InputError(f"column 'timestamp' is {column.type}; give timestamps")
+    times: list[Any] = column.cast(TIMESTAMP, safe=False).to_pylist()
+    return times
+
+
+def _metadata(table: pa.Table) -> list[Any]:
+    given = _optional(table, "metadata")
+    return [None] * len(table) if given is None else given
+
+
+def _parsed(metadata: Any, row: int) -> Any:
+    if not isinstance(metadata, str):
+        return metadata
+    try:
+        return json.loads(metadata) if metadata else None
+    except ValueError as error:
+        raise InputError(f"metadata of row {row} is no JSON: {error}") from error
+
+
+def _matrix(column: pa.Array) -> np.ndarray:
+    """(n, d) of a column of lists of floats.
+
+    Raises:
+        InputError: it holds something else, or lists of different lengths.
+    """
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not (is_list or pa.types.is_fixed_size_list(kind)) or not pa.types.is_floating(
+        kind.value_type
+    ):
+        raise InputError(f"column {EMBEDDING!r} is {kind}; give lists of floats")
+    flat = column.flatten()
+    if column.null_count or flat.null_count:
+        raise InputError(f"column {EMBEDDING!r} holds nulls; leave such rows out")
+    sizes = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(sizes) > 1:
+        raise InputError(f"column {EMBEDDING!r} has rows of widths {sorted(sizes)}; give one width")
+    matrix: np.ndarray = flat.to_numpy(zero_copy_only=False)
+    return matrix.reshape(len(column), sizes[0] if sizes else 0)
