@@ -65,12 +65,14 @@ class EmbeddingCache:
         return self._misses
 
     def __len__(self) -> int:
-        return self._totals()[0]
+        with self._file.connected(write=False) as connection:
+            return _totals(connection)[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all vectors; in the file each has some 150 more with its keys."""
-        return self._totals()[1]
+        with self._file.connected(write=False) as connection:
+            return _totals(connection)[1]
 
     def get(self, identity: VectorIdentity, contents: Sequence[bytes]) -> list[np.ndarray | None]:
         """The vector of each content, None where there is none.
@@ -151,23 +153,18 @@ class EmbeddingCache:
 
     def _evict(self, connection: sqlite3.Connection) -> None:
         """Drop what was used longest ago until the rest is within the bounds."""
-        entries, nbytes = connection.execute("SELECT entries, bytes FROM totals").fetchone()
+        entries, nbytes = _totals(connection)
         most = entries if self.max_entries is None else self.max_entries
         if entries <= most and nbytes <= self.max_bytes:
             return
         dropped = []
-        oldest = "SELECT id, length(vector) FROM vectors ORDER BY used, id"
+        oldest = "SELECT id, coalesce(length(vector), 0) FROM vectors ORDER BY used, id"
         for number, size in connection.execute(oldest):
             if entries <= most and nbytes <= self.max_bytes:
                 break
             dropped.append((number,))
             entries, nbytes = entries - 1, nbytes - size
         connection.executemany("DELETE FROM vectors WHERE id = ?", dropped)
-
-    def _totals(self) -> tuple[int, int]:
-        with self._file.connected(write=False) as connection:
-            entries, nbytes = connection.execute("SELECT entries, bytes FROM totals").fetchone()
-            return entries, nbytes
 
 
 def _checksum(key: str, content: bytes, vector: bytes) -> bytes:
@@ -177,8 +174,17 @@ def _checksum(key: str, content: bytes, vector: bytes) -> bytes:
 
 def _next_use(connection: sqlite3.Connection) -> int:
     """Later than every use so far, by any process."""
-    (last,) = connection.execute("SELECT max(used) FROM vectors").fetchone()
-    return (last or 0) + 1
+    later = "SELECT CAST(coalesce(max(used), 0) AS INTEGER) + 1 FROM vectors"
+    (use,) = connection.execute(later).fetchone()
+    return int(use)
+
+
+def _totals(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Entries, and bytes of their vectors: numbers whatever a damaged file holds."""
+    entries, nbytes = connection.execute(
+        "SELECT total(entries), total(bytes) FROM totals"
+    ).fetchone()
+    return int(entries), int(nbytes)
 
 
 def _reopen(path: Path | None, max_entries: int | None, max_bytes: int) -> EmbeddingCache:

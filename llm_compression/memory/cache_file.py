@@ -112,7 +112,7 @@ class CacheFile:
         """Make a new database a cache; of an existing one see that it is."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchone()
         if not application and not tables:
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -138,7 +138,7 @@ class CacheFile:
                     f"{_PATIENCE:.0f} s; end it or choose another path"
                 ) from error
             raise self._unusable(error) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self.damaged(error) from error
         except OSError as error:
             raise self._unusable(error.strerror or error) from error
