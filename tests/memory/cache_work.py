@@ -1,6 +1,8 @@
 """What other processes do to a cache: module-level functions, so that they can be named to them."""
 
 import os
+import signal
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -52,13 +54,25 @@ def fill_for_ever(pipe: Connection, path: Path, start: int) -> None:
 
 
 def fork_within(pipe: Connection, path: Path) -> None:
-    """Use a cache, and use it in a child as well; say how the child ended, and what is wrong."""
+    """Fork while a thread holds the cache; say how the child ended that used it, and the rest."""
     cache = EmbeddingCache(path)
     keep(cache, 1)
+    begun, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with cache._file.connected(write=False):
+            begun.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
     child = os.fork()
     if not child:
+        signal.alarm(20)  # a child that waits for its parent's thread waits for ever
         keep(cache, 2)
         os._exit(len(wrong(cache, 1, 2)))
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    keep(cache, 3)
-    pipe.send((ended + 3 - len(cache), wrong(cache, 1, 2, 3)))
+    done.set()
+    thread.join()
+    pipe.send((ended, len(cache), wrong(cache, 1, 2)))

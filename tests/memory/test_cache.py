@@ -308,5 +308,5 @@ def test_killed_at_any_moment(kills: int, path: Path, start):
 
 def test_a_forked_process_opens_its_own(path: Path, start):
     pipe, process = start(fork_within, path)
-    assert pipe.recv() == (0, [])
+    assert pipe.recv() == (0, 2, [])
     process.join()
