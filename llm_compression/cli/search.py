@@ -22,9 +22,7 @@ from llm_compression.cli.tables import (
     batch_size,
     encode_options,
     identity_of,
-    image_identity,
     image_table,
-    sound_identity,
     sound_table,
     vector_table,
 )
@@ -115,6 +113,8 @@ def _open_like(arguments: argparse.Namespace, stored: "VectorIdentity") -> "Audi
     Raises:
         InputError: they were made differently, or in a way that the model has not.
     """
+    from llm_compression.memory.identities import sound_identity
+
     encoder = open_audio(arguments)  # as the arguments say, before what the file says is believed
     own = sound_identity(encoder, normalized=stored.normalized)  # which a cosine does not see
     ways = {"audio_mode": arguments.audio_mode, "window": arguments.window,
@@ -168,18 +168,15 @@ def _stored(arguments: argparse.Namespace) -> "VectorTable | None":
 def _corpus(
     engine: "ArrowEngine", arguments: argparse.Namespace, table: "VectorTable | None"
 ) -> "VectorTable":
+    from llm_compression.memory.identities import image_identity
+
     if table is not None:
         if table.identity.modality == "image":
             normalized = bool(arguments.normalize)
             own = image_identity(open_vision(arguments), normalized=normalized)
             own.check(table.identity, arguments.corpus)
             return table
-        identity_of(engine, arguments, "float32").check(table.identity, arguments.corpus)
-        if table.prompt != engine.prompt_texts.document:
-            raise InputError(
-                f"{arguments.corpus} was embedded with prompt {table.prompt!r}, this model's "
-                f"documents want {engine.prompt_texts.document!r}; embed again with --prompt"
-            )
+        identity_of(engine, arguments).check(table.identity, arguments.corpus)
         return table
     texts = gather([], arguments.corpus)
     return vector_table(engine, arguments, texts, engine.prompt_texts.document)

@@ -1,11 +1,10 @@
-"""Inputs to a vector table, for every modality, and the identity of its vectors."""
+"""Inputs to a vector table, for every modality."""
 
 import argparse
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +29,23 @@ def encode_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def identity_of(
-    engine: "ArrowEngine", arguments: argparse.Namespace, precision: str
+    engine: "ArrowEngine",
+    arguments: argparse.Namespace,
+    *,
+    precision: str = "float32",
+    prompt: str | None = None,
+    ranges: "EmbeddingRanges | None" = None,
 ) -> "VectorIdentity":
     """How this engine with these arguments makes vectors."""
-    from llm_compression.memory.identity import VectorIdentity
+    from llm_compression.memory.identities import text_identity
 
-    own = engine.embedding_spec.normalize
-    return VectorIdentity(
-        model=engine.fingerprint,
-        compute_dtype=engine.compute_dtype,
-        max_seq_length=engine.max_seq_length,
-        dimension=arguments.truncate_dim or engine.get_embedding_dimension(),
-        normalized=own if arguments.normalize is None else arguments.normalize,
+    return text_identity(
+        engine,
+        normalized=arguments.normalize,
+        dimension=arguments.truncate_dim,
         precision=precision,
+        prompt=prompt,
+        ranges=ranges,
     )
 
 
@@ -64,33 +67,11 @@ def vector_table(
     return VectorTable(
         sources=texts,
         vectors=vectors,
-        identity=identity_of(engine, arguments, precision),
+        identity=identity_of(engine, arguments, precision=precision, prompt=prompt, ranges=ranges),
         token_counts=counts,
         truncated=[count > engine.max_seq_length for count in counts],
-        prompt=prompt,
         ranges=ranges,
     )
-
-
-def _media_identity(
-    encoder: "VisionEncoder | AudioEncoder", modality: str, *, normalized: bool
-) -> "VectorIdentity":
-    from llm_compression.memory.identity import VectorIdentity
-
-    return VectorIdentity(
-        model=encoder.fingerprint,
-        compute_dtype=encoder.compute_dtype,
-        max_seq_length=0,
-        dimension=encoder.get_embedding_dimension(),
-        normalized=normalized,
-        precision="float32",
-        modality=modality,
-    )
-
-
-def image_identity(encoder: "VisionEncoder", *, normalized: bool) -> "VectorIdentity":
-    """How this encoder makes vectors."""
-    return _media_identity(encoder, "image", normalized=normalized)
 
 
 def image_table(
@@ -105,6 +86,7 @@ def image_table(
     Raises:
         InputError: one cannot be read and ``--on-error`` is ``raise``, or none can.
     """
+    from llm_compression.memory.identities import image_identity
     from llm_compression.memory.vector_table import VectorTable
 
     with _skips_are_named_below():
@@ -121,16 +103,6 @@ def image_table(
     return VectorTable(sources, found, image_identity(encoder, normalized=normalized))
 
 
-def sound_identity(encoder: "AudioEncoder", *, normalized: bool) -> "VectorIdentity":
-    """How this encoder makes vectors."""
-    return replace(
-        _media_identity(encoder, "audio", normalized=normalized),
-        audio_mode=encoder.mode,
-        window=encoder.processor.window,
-        overlap=encoder.processor.overlap,
-    )
-
-
 def sound_table(
     encoder: "AudioEncoder", files: Sequence[Path], arguments: argparse.Namespace
 ) -> "VectorTable":
@@ -139,6 +111,7 @@ def sound_table(
     Raises:
         InputError: one cannot be read and ``--on-error`` is ``raise``, or none can.
     """
+    from llm_compression.memory.identities import sound_identity
     from llm_compression.memory.vector_table import VectorTable
 
     normalized = bool(arguments.normalize)

@@ -1,6 +1,6 @@
 """Texts, images or sounds with vectors in a Parquet file that says how these were made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from llm_compression.spec.names import PRECISIONS
 
 _IDENTITY = b"llm_compression.vectors"
 _RANGES = b"llm_compression.ranges"
-_PROMPT = b"llm_compression.prompt"
+_PROMPT = b"llm_compression.prompt"  # in files from before the identity stated it
 
 
 @dataclass(frozen=True)
 class VectorTable:
     """``vectors`` (n, d), one row for each of ``sources``, which are texts, or paths of files.
 
-    ``token_counts`` and ``truncated`` are of texts; ``prompt`` was put in front of each.
+    ``token_counts`` and ``truncated`` are of texts, in front of which ``identity.prompt`` was put.
+    ``ranges`` are those whose digest the identity states.
     ``starts`` and ``stops`` are of sounds: the seconds that a row is of.
     """
 
@@ -33,7 +34,6 @@ class VectorTable:
     identity: VectorIdentity
     token_counts: list[int] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
-    prompt: str = ""
     ranges: EmbeddingRanges | None = None
     starts: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
@@ -59,7 +59,7 @@ class VectorTable:
         if self.identity.modality == "audio":
             columns["start"] = pa.array(self.starts, pa.float64())
             columns["stop"] = pa.array(self.stops, pa.float64())
-        metadata = {_IDENTITY: codec.dumps(self.identity), _PROMPT: self.prompt}
+        metadata = {_IDENTITY: codec.dumps(self.identity)}
         if self.ranges is not None:
             metadata[_RANGES] = self.ranges.to_json()
         table = pa.table(columns).replace_schema_metadata(metadata)
@@ -78,7 +78,8 @@ class VectorTable:
             metadata = table.schema.metadata or {}
             if _IDENTITY not in metadata:
                 raise ValueError("nothing in it says how they were made")
-            identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), str(path))
+            ranges = _ranges(metadata, str(path))
+            identity = _identity(metadata, ranges, str(path))
             of_texts, of_sounds = identity.modality == "text", identity.modality == "audio"
             return cls(
                 sources=_column(table, identity.modality, pa.string()),
@@ -86,8 +87,7 @@ class VectorTable:
                 identity=identity,
                 token_counts=_column(table, "token_count", pa.int32()) if of_texts else [],
                 truncated=_column(table, "truncated", pa.bool_()) if of_texts else [],
-                prompt=metadata[_PROMPT].decode(),
-                ranges=_ranges(metadata, str(path)),
+                ranges=ranges,
                 starts=_column(table, "start", pa.float64()) if of_sounds else [],
                 stops=_column(table, "stop", pa.float64()) if of_sounds else [],
             )
@@ -95,6 +95,25 @@ class VectorTable:
             raise InputError(
                 f"{path} holds no vectors of `llm-compression embed`: {error}"
             ) from error
+
+
+def _identity(
+    metadata: dict[bytes, bytes], ranges: EmbeddingRanges | None, where: str
+) -> VectorIdentity:
+    """How the vectors were made; files from before the identity told all of it have the rest.
+
+    Raises:
+        ValueError: it is none, or its ranges are not those of the file.
+    """
+    identity = codec.loads(VectorIdentity, metadata[_IDENTITY].decode(), where)
+    digest = "" if ranges is None else ranges.digest
+    if not identity.ranges:
+        identity = replace(identity, ranges=digest)
+    if _PROMPT in metadata:
+        identity = replace(identity, prompt=metadata[_PROMPT].decode())
+    if identity.ranges != digest:
+        raise ValueError("its ranges are not those that its vectors were scaled by")
+    return identity
 
 
 def _column(table: pa.Table, name: str, kind: pa.DataType) -> list[Any]:

@@ -1,5 +1,6 @@
 """Embeddings in fewer bits: int8, uint8 and packed binary, with ranges that can be kept."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,11 @@ class EmbeddingRanges:
         if low.ndim != 1 or low.shape != high.shape or not np.all(low <= high):
             raise InputError(f"{where} does not hold embedding ranges: low and high do not fit")
         return cls(low, high, model, normalized)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the ranges, 64 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write the ranges to a JSON file.

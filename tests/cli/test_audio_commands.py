@@ -105,6 +105,7 @@ def test_parquet(cli: Cli, tiny_whisper_table: Path, folder: Path, target: Path)
         "normalized": False,
         "precision": "float32",
         "modality": "audio",
+        "pooling": "mean",
         "audio_mode": "exact",
         "window": 2.0,
     }  # and no overlap

@@ -59,7 +59,7 @@ def test_parquet(cli: Cli, tiny_clip_table: Path, folder: Path, target: Path):
     assert [(f.name, f.type) for f in schema] == [("image", pa.string()), ("vector", vector)]
     table, encoder = VectorTable.read(target), VisionEncoder(tiny_clip_table)
     assert table.sources == names(folder)
-    assert (table.token_counts, table.truncated, table.prompt) == ([], [], "")
+    assert (table.token_counts, table.truncated, table.identity.prompt) == ([], [], "")
     close(table.vectors, encoder.encode(names(folder)))
     assert json.loads(schema.metadata[b"llm_compression.vectors"]) == {
         "model": encoder.fingerprint,
@@ -69,6 +69,7 @@ def test_parquet(cli: Cli, tiny_clip_table: Path, folder: Path, target: Path):
         "normalized": False,
         "precision": "float32",
         "modality": "image",
+        "pooling": "cls",
     }
 
 

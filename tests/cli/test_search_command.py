@@ -222,7 +222,7 @@ def test_vectors_embedded_with_another_prompt(cli: Cli, prompted_table: Path, tm
     texts.write_text("the cat sits\na dog runs\n")
     cli("embed", prompted_table, "--file", texts, "-o", vectors)
     message = cli("search", prompted_table, "cat", "--in", vectors).error(2)
-    assert "was embedded with prompt ''" in message
+    assert "prompt is '' there, 'passage: ' here" in message
     cli("embed", prompted_table, "--file", texts, "-o", vectors, "--prompt-name", "passage")
     assert (
         cli("search", prompted_table, "cat", "--in", vectors).out

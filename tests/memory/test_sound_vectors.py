@@ -48,7 +48,7 @@ def test_what_is_written_is_read(rows: int, path: Path):
     assert found.vectors.shape == (rows, 4)
     for name in ("sources", "identity", "starts", "stops"):
         assert getattr(found, name) == getattr(table(rows), name)
-    assert (found.token_counts, found.truncated, found.prompt) == ([], [], "")
+    assert (found.token_counts, found.truncated) == ([], [])
 
 
 def test_the_columns(path: Path):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llm_compression.errors import InputError, TargetBusyError
+from llm_compression.errors import IdentityMismatchError, InputError, TargetBusyError
 from llm_compression.files.atomic import atomic_write
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.vector_table import VectorTable
@@ -19,7 +19,11 @@ from llm_compression.metrics.quantization import EmbeddingRanges
 from llm_compression.spec import codec
 from llm_compression.spec.names import PRECISIONS
 
-IDENTITY = VectorIdentity("f" * 64, "float32", 32, 4, normalized=True, precision="float32")
+IDENTITY = VectorIdentity(
+    "f" * 64, "float32", 32, 4, normalized=True, precision="float32", pooling="mean",
+    prompt="query: ",
+)  # fmt: skip
+RANGES = EmbeddingRanges(np.float32([-1, 0, 0.1, 1]), np.float32([0, 1, 0.3, 1]), "m")
 TEXTS = ["the cat", "", "日本 🙂\x00\n", "the cat"]
 
 
@@ -32,7 +36,6 @@ def table(precision: str = "float32", rows: int = 4, **options: Any) -> VectorTa
         vectors=numbers[:, :width].astype(kind),
         token_counts=list(range(rows)),
         truncated=[i % 2 == 0 for i in range(rows)],
-        prompt="query: ",
         identity=replace(IDENTITY, precision=precision),
         **options,
     )
@@ -47,7 +50,7 @@ def assert_equal(ours: VectorTable, theirs: VectorTable) -> None:
     np.testing.assert_array_equal(ours.vectors, theirs.vectors)
     assert ours.vectors.dtype == theirs.vectors.dtype
     assert ours.vectors.shape == theirs.vectors.shape
-    for name in ("sources", "token_counts", "truncated", "prompt", "identity"):
+    for name in ("sources", "token_counts", "truncated", "identity"):
         assert getattr(ours, name) == getattr(theirs, name)
 
 
@@ -66,15 +69,12 @@ def test_values_keep_their_bits(path: Path):
 
 
 def test_ranges_come_along(path: Path):
-    ranges = EmbeddingRanges(np.float32([-1, 0, 0.1, 1]), np.float32([0, 1, 0.3, 1]), "m")
-    table("int8", ranges=ranges).write(path)
-    found = VectorTable.read(path).ranges
-    assert found is not None
-    np.testing.assert_array_equal(found.low, ranges.low)
-    np.testing.assert_array_equal(found.high, ranges.high)
-    assert found.model == "m"
+    written = table("int8", ranges=RANGES)
+    replace(written, identity=replace(written.identity, ranges=RANGES.digest)).write(path)
+    found = VectorTable.read(path)
+    assert (found.ranges, found.identity.ranges) == (RANGES, RANGES.digest)
     table().write(path)
-    assert VectorTable.read(path).ranges is None
+    assert (VectorTable.read(path).ranges, VectorTable.read(path).identity.ranges) == (None, "")
 
 
 def test_a_cut_of_a_larger_array(path: Path):
@@ -169,14 +169,33 @@ def rewrite(path: Path, change: dict[bytes, bytes | None], **columns: pa.Array) 
     pq.write_table(pa.table(arrays).replace_schema_metadata(kept), path)
 
 
-@pytest.mark.parametrize("key", ["vectors", "prompt"])
 @pytest.mark.parametrize("value", [None, b"\xff\xfe", b"{}", b"[]", b"nonsense"])
-def test_metadata_that_is_none(key: str, value: bytes | None, path: Path):
-    rewrite(path, {f"llm_compression.{key}".encode(): value})
-    if key == "prompt" and value not in (None, b"\xff\xfe"):
-        assert VectorTable.read(path).prompt == value.decode()
-    else:
-        refused(path)
+def test_metadata_that_is_none(value: bytes | None, path: Path):
+    rewrite(path, {b"llm_compression.vectors": value})
+    refused(path)
+
+
+def test_files_from_before_the_identity_stated_all(path: Path):
+    """Their prompt and ranges stand beside it, and are compared all the same."""
+    stated = codec.dumps(replace(IDENTITY, precision="int8", pooling="", prompt=""))
+    before = {b"llm_compression.vectors": stated.encode(), b"llm_compression.prompt": b"query: ",
+              b"llm_compression.ranges": RANGES.to_json().encode()}  # fmt: skip
+    rewrite(path, before, vector=pa.array([[1, 2, 3, 4]] * 4, pa.list_(pa.int8(), 4)))
+    found = VectorTable.read(path).identity
+    replace(IDENTITY, precision="int8", ranges=RANGES.digest).check(found, "v.parquet")
+    with pytest.raises(IdentityMismatchError, match="prompt is 'query: ' there, '' here; ranges"):
+        replace(IDENTITY, precision="int8", prompt="").check(found, "v.parquet")
+
+
+def test_a_prompt_that_is_no_text(path: Path):
+    rewrite(path, {b"llm_compression.prompt": b"\xff\xfe"})
+    refused(path)
+
+
+def test_other_ranges_than_the_identity_states(path: Path):
+    other = codec.dumps(replace(IDENTITY, ranges="0" * 64)).encode()
+    rewrite(path, {b"llm_compression.vectors": other})
+    assert "ranges" in refused(path)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def as_images(inputs: object) -> tuple[list[object], bool]:
     Raises:
         InputError: neither a picture nor a sequence.
     """
-    if isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(inputs):
+    if isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or is_pil(inputs):
         return [inputs], True
     if hasattr(inputs, "read"):
         return [inputs], True
@@ -94,7 +94,7 @@ def open_rgb(source: object, name: str) -> "Image":
 def _open(source: Any, name: str) -> "Image":
     from PIL import Image
 
-    if _is_pil(source):
+    if is_pil(source):
         with _LOADING[id(source) // 64 % 64]:
             upright = _upright(source)
         return _rgb(upright, name)
@@ -112,7 +112,8 @@ def _open(source: Any, name: str) -> "Image":
         return _rgb(_upright(image), name)
 
 
-def _is_pil(source: object) -> bool:
+def is_pil(source: object) -> bool:
+    """Whether it is an image of Pillow."""
     return hasattr(source, "getbands") and hasattr(source, "convert")
 
 

@@ -1,0 +1,10 @@
+"""`EmbeddingProvider` and what gives one, under the path by which existing callers import them."""
+
+from llm_compression.memory.arrow_provider import (
+    ArrowEngineProvider,
+    get_default_provider,
+    reset_provider,
+)
+from llm_compression.memory.provider import EmbeddingProvider
+
+__all__ = ["ArrowEngineProvider", "EmbeddingProvider", "get_default_provider", "reset_provider"]

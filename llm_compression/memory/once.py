@@ -1,0 +1,27 @@
+"""Once: a value that is made on first use, by one thread however many ask."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """Calls ``make`` on the first call and gives its value ever after; an error is not kept."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._values: list[T] = []
+
+    def __call__(self) -> T:
+        """The value.
+
+        Raises:
+            Exception: what ``make`` raises; the next call tries again.
+        """
+        with self._lock:
+            if not self._values:
+                self._values.append(self._make())
+        return self._values[0]
