@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ _MATRIX = 2048
 _NO_RESULT = (":!benchmarks/results", ":!README.md")  # a run writes these itself
 
 
-def describe() -> dict[str, Any]:
-    """Hardware, system, library versions and the commit."""
+def describe(libraries: Sequence[str] = _LIBRARIES) -> dict[str, Any]:
+    """Hardware, system, versions of ``libraries`` and the commit."""
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()
     return {
@@ -31,7 +32,7 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(_physical_memory() / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version(name) for name in libraries},
         "load_average": round(os.getloadavg()[0], 2),
         **_commit(),
     }

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.readme`: writes the stored results into the README, or checks them."""
+"""`python -m benchmarks.readme`: writes stored results into a document, or checks them."""
 
 import argparse
 import sys
@@ -50,8 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _block(results: Path) -> str:
-    image = results.with_suffix(".png").relative_to(ROOT).as_posix()
-    return f"![The figures below as bars]({image})\n\n{sections_markdown(read(results))}"
+    """The tables of a run, below its plot where it has one."""
+    tables = sections_markdown(read(results))
+    image = results.with_suffix(".png")
+    if not image.exists():
+        return tables
+    return f"![The figures below as bars]({image.relative_to(ROOT).as_posix()})\n\n{tables}"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
