@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.case import WrongResultError
-from benchmarks.columns import BINARY, LISTS
+from benchmarks.columns import BINARY, LISTS, column_path
 from benchmarks.measure import interleave, timed
 from benchmarks.results import Section
 
-_FILES = {"list of float32": (LISTS[1], np.float32), "list of float16": (LISTS[1], np.float16)}
-_ALL = {**_FILES, "binary": (BINARY, np.float32)}
+_PLAIN = {"compression": "none"}
+_SPLIT = {"compression": "zstd", "use_byte_stream_split": [column_path(LISTS[1])]}
+_LISTS = {
+    "list of float32": (LISTS[1], np.float32, _PLAIN),
+    "list of float32, split, zstd": (LISTS[1], np.float32, _SPLIT),
+    "list of float16": (LISTS[1], np.float16, _PLAIN),
+}
+_ALL = {**_LISTS, "binary": (BINARY, np.float32, _PLAIN)}
 
 
 def readers(rows: np.ndarray, folder: Path, rounds: int) -> Section:
@@ -27,7 +33,7 @@ def readers(rows: np.ndarray, folder: Path, rounds: int) -> Section:
     return Section(
         name="readers",
         title="Read by other libraries",
-        note="The whole column, plain, as each library loads it; and in DuckDB the sum of all "
+        note="The whole column as each library loads it; and in DuckDB the sum of all "
         "inner products with the first vector, in SQL straight from the file.",
         units=dict.fromkeys(["DuckDB", "Polars", "pandas", "DuckDB, inner products"], "ms"),
         samples=samples,
@@ -38,11 +44,11 @@ def readers(rows: np.ndarray, folder: Path, rounds: int) -> Section:
 def _written(name: str, rows: np.ndarray, folder: Path) -> Path:
     import pyarrow.parquet as pq
 
-    column, dtype = _ALL[name]
+    column, dtype, encoding = _ALL[name]
     path = folder / f"{name}.parquet"
     table = column.table(rows.astype(dtype))
-    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-    pq.write_table(table, path, row_group_size=16_384, **options)
+    options = {"row_group_size": 16_384, "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, path, **options, **encoding)
     return path
 
 
@@ -54,7 +60,7 @@ def _actions(name: str, path: Path) -> Iterator[tuple[str, Callable[[], object]]
     yield "DuckDB", lambda: duckdb.from_parquet(str(path)).to_arrow_table()
     yield "Polars", partial(pl.read_parquet, path)
     yield "pandas", partial(pd.read_parquet, path)
-    if name in _FILES:
+    if name in _LISTS:
         yield "DuckDB, inner products", partial(_products, path)
 
 
@@ -82,7 +88,7 @@ def _shown(name: str, path: Path) -> str:
 
 def _check(paths: dict[str, Path], rows: np.ndarray) -> str:
     expected = float((rows @ rows[0]).sum())
-    for name in _FILES:
+    for name in _LISTS:
         found = _products(paths[name])
         if abs(found / expected - 1) > 1e-3:
             raise WrongResultError(f"DuckDB adds up {found} from {name}, not {expected}")

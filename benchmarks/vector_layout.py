@@ -202,9 +202,9 @@ def _sampled(variants: Mapping[str, _Variant], rounds: int) -> dict[Cell, list[f
 
 def _actions(variant: _Variant) -> Iterator[tuple[str, Callable[[], object]]]:
     numbers = np.random.default_rng(0).choice(len(variant.rows), _TOP, replace=False)
-    scratch = variant.folder / "scratch.parquet"
-    yield "write", partial(variant.write, scratch)
-    yield "write 1,000 rows", partial(variant.write, scratch, _APPEND)
+    whole, part = (variant.folder / f"{name}.parquet" for name in ("whole", "part"))
+    yield "write", partial(variant.write, whole)
+    yield "write 1,000 rows", partial(variant.write, part, _APPEND)
     yield "read", variant.read
     yield "read with 2 threads", partial(variant.read, dataset=True)
     yield "read a row group", partial(variant.read_group, 0)
