@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.case import WrongResultError
-from benchmarks.columns import BINARY, LISTS, column_path
+from benchmarks.columns import BINARY, LISTS, Column, column_path
 from benchmarks.measure import interleave, timed
 from benchmarks.results import Section
 
-_PLAIN = {"compression": "none"}
-_SPLIT = {"compression": "zstd", "use_byte_stream_split": [column_path(LISTS[1])]}
-_LISTS = {
+_PLAIN: dict[str, Any] = {"compression": "none"}
+_SPLIT: dict[str, Any] = {"compression": "zstd", "use_byte_stream_split": [column_path(LISTS[1])]}
+_LISTS: dict[str, tuple[Column, type[np.floating[Any]], dict[str, Any]]] = {
     "list of float32": (LISTS[1], np.float32, _PLAIN),
     "list of float32, split, zstd": (LISTS[1], np.float32, _SPLIT),
     "list of float16": (LISTS[1], np.float16, _PLAIN),
