@@ -14,7 +14,7 @@ from benchmarks.machine import describe, float32_floor
 from benchmarks.results import FOLDER, Json, figure_json, to_json, write
 from benchmarks.tables import sections_markdown
 
-NAMES = ("vector_layout", "ann", "stores")
+NAMES = ("vector_layout", "ann", "stores", "memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
