@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _APPLICATION = 0x6C6C6D63  # "llmc", in the header of every cache
 _VERSION = 1
 _PAGE = 16384  # a page of 4096 would hold one vector of 512 and waste half of itself
 _PATIENCE = 60.0  # seconds to wait for other processes
+_PAUSE = 0.005
 _SCHEMA = """
 CREATE TABLE vectors (
     id INTEGER PRIMARY KEY, model TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL,
@@ -81,6 +83,10 @@ class CacheFile:
                 held.connection.close()
             held.connection = None
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter may be on its way out
+            self.close()
+
     def damaged(self, what: object) -> DamagedStorageError:
         """The error that the file is damaged."""
         return DamagedStorageError(
@@ -101,7 +107,7 @@ class CacheFile:
             connection.execute(f"PRAGMA page_size = {_PAGE}")
             with _transaction(connection):
                 self._claim(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             connection.close()
@@ -158,6 +164,24 @@ def _statements() -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log, for which SQLite does not wait by itself."""
+    deadline = time.monotonic() + _PATIENCE
+    while not _switched(connection, last=time.monotonic() > deadline):
+        time.sleep(_PAUSE)
+
+
+def _switched(connection: sqlite3.Connection, *, last: bool) -> bool:
+    """Whether it could be done; on the ``last`` attempt an error that it could not."""
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:  # another process does the same at this moment
+        if last or "locked" not in str(error):
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,27 +14,30 @@ from llm_compression.memory.identity import VectorIdentity
 
 IDENTITY = VectorIdentity("a" * 64, "float32", 256, 8, normalized=True, precision="float32")
 
+WIDE = replace(IDENTITY, dimension=2048)  # of which a few fill many pages
+
 
 def content(number: int) -> bytes:
     """Stands for the digest of an input."""
     return number.to_bytes(32, "little")
 
 
-def vector(number: int) -> np.ndarray:
-    """(8,), another one for each number."""
-    return np.random.default_rng(number).normal(size=8).astype(np.float32)
+def vector(number: int, width: int = 8) -> np.ndarray:
+    """(width,), another one for each number."""
+    return np.random.default_rng(number).normal(size=width).astype(np.float32)
 
 
-def keep(cache: EmbeddingCache, *numbers: int) -> None:
+def keep(cache: EmbeddingCache, *numbers: int, identity: VectorIdentity = IDENTITY) -> None:
     """Put the vectors of these numbers."""
-    cache.put(IDENTITY, [content(n) for n in numbers], np.stack([vector(n) for n in numbers]))
+    vectors = np.stack([vector(n, identity.dimension) for n in numbers])
+    cache.put(identity, [content(n) for n in numbers], vectors)
 
 
-def wrong(cache: EmbeddingCache, *numbers: int) -> list[int]:
+def wrong(cache: EmbeddingCache, *numbers: int, identity: VectorIdentity = IDENTITY) -> list[int]:
     """Numbers for which the cache has another vector than was put."""
-    found = cache.get(IDENTITY, [content(n) for n in numbers])
-    pairs = zip(numbers, found, strict=True)
-    return [n for n, held in pairs if held is not None and held.tobytes() != vector(n).tobytes()]
+    found = cache.get(identity, [content(n) for n in numbers])
+    held = [(n, one) for n, one in zip(numbers, found, strict=True) if one is not None]
+    return [n for n, one in held if one.tobytes() != vector(n, identity.dimension).tobytes()]
 
 
 def fill(pipe: Connection, path: Path, start: int, count: int) -> None:
@@ -46,11 +50,11 @@ def fill(pipe: Connection, path: Path, start: int, count: int) -> None:
 
 
 def fill_for_ever(pipe: Connection, path: Path, start: int) -> None:
-    """Put and evict without an end, saying each number that is kept."""
+    """Put eight and evict eight without an end, saying the last number that is kept."""
     cache = EmbeddingCache(path, max_entries=50)
-    for number in range(start, start + 1_000_000):
-        keep(cache, number)
-        pipe.send(number)
+    for number in range(start, start + 1_000_000, 8):
+        keep(cache, *range(number, number + 8), identity=WIDE)
+        pipe.send(number + 7)
 
 
 def fork_within(pipe: Connection, path: Path) -> None:

@@ -7,8 +7,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from llm_compression import EmbeddingCache
 from llm_compression.errors import DamagedStorageError, InputError, LLMCompressionError, OutputError
 from tests.memory.cache_work import (
     IDENTITY,
+    WIDE,
     content,
     fill,
     fill_for_ever,
@@ -149,9 +151,8 @@ def test_it_is_sent_by_its_path(path: Path):
 
 
 def damage(path: Path, change: str) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(change)
-    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -288,6 +289,30 @@ def test_processes_share_a_file(path: Path, start):
     assert max(entries for _, entries in found) == len(EmbeddingCache(path)) == 300
 
 
+def test_opening_waits_for_others_that_open(path: Path, monkeypatch: pytest.MonkeyPatch):
+    refused = []
+
+    class Refusing(sqlite3.Connection):
+        """As two that switch to a log at one moment: SQLite refuses one of them at once."""
+
+        def execute(self, statement, *values):
+            if "journal_mode" in statement and len(refused) < 2:
+                refused.append(statement)
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *values)
+
+    connect = partial(sqlite3.connect, factory=Refusing)
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    keep(EmbeddingCache(path), 1)
+    assert (len(refused), wrong(EmbeddingCache(path), 1)) == (2, [])
+
+
+def sqlite3_says(path: Path) -> str:
+    """What SQLite's own check of the whole file finds."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchone()[0]
+
+
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(kills: int, path: Path, start):
     rng = np.random.default_rng(kills)
@@ -301,9 +326,12 @@ def test_killed_at_any_moment(kills: int, path: Path, start):
         with suppress(EOFError):
             while pipe.poll():
                 said.append(pipe.recv())
-        cache = EmbeddingCache(path)
-        assert wrong(cache, *said[-60:]) == []
-        assert (held(cache, said[-1]), len(cache) <= 50) == ([said[-1]], True)
+        cache, last = EmbeddingCache(path), range(max(1, said[-1] - 60), said[-1] + 9)
+        assert sqlite3_says(path) == "ok"
+        assert wrong(cache, *last, identity=WIDE) == []
+        kept = cache.get(WIDE, [content(n) for n in range(said[-1] - 7, said[-1] + 1)])
+        assert [one is None for one in kept] == [False] * 8
+        assert len(cache) <= 50
 
 
 def test_a_forked_process_opens_its_own(path: Path, start):

@@ -155,7 +155,7 @@ DIGESTS = {
     "array": image_digest(RGB),
     "array, one pixel": image_digest(np.where(np.arange(RGB.size).reshape(RGB.shape), RGB, 255)),
     "array, other shape": image_digest(RGB.reshape(24, 16, 3)),
-    "array, other type": image_digest(RGB.astype(np.int64)),
+    "array, other type": image_digest(RGB.view(np.int8)),
     "sound": sound_digest({"array": SAMPLES, "sampling_rate": RATE}),
     "sound, other rate": sound_digest({"array": SAMPLES, "sampling_rate": RATE // 2}),
     "sound, other type": sound_digest({"array": SAMPLES.astype(float), "sampling_rate": RATE}),
