@@ -70,7 +70,7 @@ class EmbeddingCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all vectors; in the file each has some 150 more with its keys."""
+        """Bytes of all vectors; in the file each takes 200 to 400 more with its keys."""
         with self._file.connected(write=False) as connection:
             return _totals(connection)[1]
 
