@@ -1,0 +1,1 @@
+"""This package's models in the terms of other libraries, one module for each."""
