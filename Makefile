@@ -3,17 +3,20 @@
 PYTHON ?= python3
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 VENV_MIN ?= .venv-min
+VENV_ADAPTERS ?= .venv-adapters
 
 MINILM := models/all-MiniLM-L6-v2
 RUN := $(VENV)/bin/python
 RUN_MIN := $(VENV_MIN)/bin/python
 STAMP := $(VENV)/.installed
 STAMP_MIN := $(VENV_MIN)/.installed
+ADAPTER ?= langchain lancedb llama_index mem0 mteb
+OPTIONS_langchain := -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 # The plugin fails a test that skips although its data is there.
 PYTEST := -m pytest -p tests.architecture.no_skips
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm demo test test-full test-min lint bench clean
+.PHONY: help install minilm demo test test-full test-min test-adapters lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +29,7 @@ demo: $(STAMP) $(MINILM)  ## convert MiniLM, search with it, compare it with the
 	@$(RUN) scripts/demo.py
 
 # Threads that wait sleep: those of torch otherwise spin, and tests crawl on a busy machine.
-test test-full test-min: export OMP_WAIT_POLICY := passive
+test test-full test-min test-adapters: export OMP_WAIT_POLICY := passive
 
 test: $(STAMP) $(MINILM) lint  ## every check but the slow forms
 	$(RUN) $(PYTEST) -m "not slow"
@@ -36,6 +39,8 @@ test-full: $(STAMP) $(MINILM) lint  ## every check, slow forms included; absent 
 
 test-min: $(STAMP_MIN) $(MINILM)  ## the tests on the lowest supported versions
 	$(RUN_MIN) $(PYTEST) -m "not slow"
+
+test-adapters: $(ADAPTER:%=adapter-%)  ## adapters with their libraries; ADAPTER=mem0 runs one, KEEP=1 keeps its venv
 
 lint: $(STAMP)  ## style, types and the arrows between packages
 	$(RUN) -m ruff check .
@@ -47,12 +52,20 @@ bench: $(STAMP) $(MINILM)  ## measure size, load and speed beside the usual runt
 	$(RUN) -m benchmarks.run
 
 clean:  ## remove environments, caches, builds and models
-	rm -rf .venv .venv-min build dist models/*/ models/*.parquet
+	rm -rf .venv .venv-min .venv-adapters build dist models/*/ models/*.parquet
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MINILM): | $(STAMP)
 	$(RUN) scripts/fetch_minilm.py $@
+
+adapter-%: $(MINILM)
+	@echo "adapter $*"
+	$(call create,$(VENV_ADAPTERS)/$*,$(VENV_ADAPTERS)/$*/bin/python)
+	$(VENV_ADAPTERS)/$*/bin/python scripts/pip_install.py --quiet -c constraints.txt \
+	  -r tests/adapters/$*/requirements.txt -e '.[$*]'
+	$(VENV_ADAPTERS)/$*/bin/python $(PYTEST) $(OPTIONS_$*) tests/adapters/$*
+	@$(if $(KEEP),,rm -rf $(VENV_ADAPTERS)/$*)
 
 $(STAMP): constraints.txt
 	$(call create,$(VENV),$(RUN))

@@ -14,11 +14,13 @@ else:
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+ADAPTERS = {"langchain", "lancedb", "llama-index", "mem0", "mteb"}  # tested each in its own room
 
 
 def bounds() -> set[tuple[str, str]]:
-    """Name and lower bound of every requirement, the tools of ``lint`` left out."""
-    rows = PROJECT["dependencies"] + [row for name in EXTRAS for row in EXTRAS[name]]
+    """Name and lower bound of every requirement, those of ``lint`` and of adapters left out."""
+    extras = set(EXTRAS) - ADAPTERS
+    rows = PROJECT["dependencies"] + [row for name in extras for row in EXTRAS[name]]
     return {split(row) for row in rows if row not in EXTRAS["lint"]}
 
 
@@ -59,6 +61,16 @@ def test_lower_bounds_are_what_test_min_runs_on() -> None:
     assert {row for row in lowest if row[0] not in torch} == {
         row for row in pinned if row[0] not in torch
     }
+
+
+def test_adapters_are_tested_with_a_release_in_their_range() -> None:
+    documents = (ROOT / "docs/adapters.md").read_text()
+    for extra in ADAPTERS:
+        (row,) = EXTRAS[extra]
+        name, bound = split(row)
+        pinned = dict(pins(f"tests/adapters/{extra.replace('-', '_')}/requirements.txt"))
+        assert numbers(pinned[name]) >= numbers(bound), extra
+        assert f"{name} {pinned[name]}" in documents, extra
 
 
 def test_torch_is_the_same_everywhere() -> None:
