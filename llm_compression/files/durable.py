@@ -40,6 +40,14 @@ def durable_file(path: Path) -> Iterator[BinaryIO]:
         FileExistsError: there is one of that name.
         OSError: it cannot be written, or the disk is full.
     """
+    with _synced_file(path) as stream:
+        yield stream
+    sync_folder(path.parent)
+
+
+@contextmanager
+def _synced_file(path: Path) -> Iterator[BinaryIO]:
+    """As `durable_file`, but the name is not safe yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with io.BufferedWriter(_Descriptor(descriptor), _BUFFER) as stream:
@@ -50,7 +58,6 @@ def durable_file(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         os.close(descriptor)
-    sync_folder(path.parent)
 
 
 def durable_replace(path: Path, content: bytes) -> None:
@@ -63,23 +70,24 @@ def durable_replace(path: Path, content: bytes) -> None:
     """
     draft = path.with_name(f".{path.name}.tmp")
     draft.unlink(missing_ok=True)  # of a writer that was killed
-    with durable_file(draft) as stream:
+    with _synced_file(draft) as stream:
         stream.write(content)
     draft.rename(path)
     sync_folder(path.parent)
 
 
 def durable_folder(path: Path) -> None:
-    """Make a folder and those above it, unless they are there.
+    """Make a folder and those above it, and all their names safe, whoever made them.
+
+    One that is there may be of a process that was killed before it synced anything.
 
     Raises:
         OSError: one cannot be made.
     """
-    if path.is_dir():
-        return
-    durable_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
+    path.mkdir(parents=True, exist_ok=True)
+    for above in path.absolute().parents:
+        if os.access(above, os.W_OK):  # else nobody like us has made anything there
+            sync_folder(above)
 
 
 def sync_folder(path: Path) -> None:
