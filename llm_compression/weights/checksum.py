@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import BinaryIO
 
 import numpy as np
 
@@ -35,6 +36,22 @@ def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
     digest = hashlib.sha256((stop - start).to_bytes(8, "little"))
     for part in (file[start:head], file[tail:stop], column_sums, row_sums):
         digest.update(part.data)
+    return digest.hexdigest()
+
+
+def cross_sum_of(stream: BinaryIO) -> str:
+    """`cross_sum` of a whole file, read a block at a time."""
+    column_sums, row_sums = np.zeros(ROW_WORDS, "<u8"), []
+    size, tail = 0, b""
+    while block := stream.read(_BLOCK_ROWS * ROW_BYTES):
+        rows = len(block) // ROW_BYTES
+        words = np.frombuffer(block, "<u8", rows * ROW_WORDS).reshape(rows, ROW_WORDS)
+        row_sums.append(np.add.reduce(words, axis=1))
+        column_sums += np.add.reduce(words, axis=0)
+        size, tail = size + len(block), block[rows * ROW_BYTES :]
+    digest = hashlib.sha256(size.to_bytes(8, "little") + tail)
+    for sums in (column_sums, *row_sums):
+        digest.update(sums.data)
     return digest.hexdigest()
 
 

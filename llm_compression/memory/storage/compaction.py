@@ -18,7 +18,8 @@ from llm_compression.memory.storage.dataset import (
     max_rows,
     new_name,
 )
-from llm_compression.memory.storage.fragment import DATA, Fragment, FragmentGoneError
+from llm_compression.memory.storage.fragment import Fragment, FragmentGoneError
+from llm_compression.memory.storage.manifest import DATA
 from llm_compression.memory.storage.snapshot import Snapshot
 
 FAN_IN = 8  # fragments of one size class that are merged when they stand side by side
@@ -122,11 +123,11 @@ def _fitting(run: Group) -> Group:
 
 def _merge(dataset: Dataset, group: Group) -> int:
     """Merge one group; 0 where another process changed it meanwhile."""
-    kept = [fragment.live for fragment in group]
     name = new_name()
     draft = dataset.folder / DATA / (name + DRAFT)
-    rows = (table for f, live in zip(group, kept, strict=True) for table in f.batches(live))
     try:
+        kept = [fragment.live for fragment in group]
+        rows = (table for f, live in zip(group, kept, strict=True) for table in f.batches(live))
         entry = dataset.write(rows, group[0].identity, group[0].entry.dtype, draft.name)
     except FragmentGoneError:
         return 0

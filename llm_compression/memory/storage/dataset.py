@@ -9,7 +9,7 @@ removes.
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,20 +17,25 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.errors import DamagedStorageError, DuplicateIdError, UnknownIdError
+from llm_compression.errors import DuplicateIdError, UnknownIdError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import durable_folder, locked
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.fragment import (
-    DATA,
-    DELETED,
     Fragment,
     FragmentGoneError,
     write_deleted,
     write_fragment,
 )
 from llm_compression.memory.storage.layout import schema
-from llm_compression.memory.storage.manifest import FragmentEntry, Manifest, parse, read_bytes
+from llm_compression.memory.storage.manifest import (
+    DATA,
+    DELETED,
+    FragmentEntry,
+    Manifest,
+    parse,
+    read_bytes,
+)
 from llm_compression.memory.storage.rows import Rows
 from llm_compression.memory.storage.snapshot import Snapshot
 
@@ -72,7 +77,7 @@ class Dataset:
     ) -> None:
         self.folder, self.modality = folder, modality
         self._several_models, self._skip_damaged = several_models, skip_damaged
-        self._latest: tuple[bytes, Snapshot] | None = None
+        self._latest: tuple[bytes | None, Snapshot] | None = None
         self._guard = threading.Lock()
 
     def snapshot(self) -> Snapshot:
@@ -99,12 +104,8 @@ class Dataset:
             DamagedStorageError: a file that the manifest names is not there.
         """
         while True:
-            snapshot = self.snapshot()
-            try:
-                return read(snapshot)
-            except FragmentGoneError as error:
-                if self.snapshot() is snapshot:
-                    raise self._missing(error) from None
+            with suppress(FragmentGoneError):
+                return read(self.snapshot())
 
     def append(self, rows: Rows, *, replace_same: bool = False) -> int:
         """Store rows, all or none; they are safe once this returns.
@@ -163,13 +164,19 @@ class Dataset:
             OutputError: the disk is full, or the folder cannot be written.
         """
         with output_errors(self.folder):
-            for name in (DATA, DELETED):
-                durable_folder(self.folder / name)
+            folders = [self.folder / name for name in (DATA, DELETED)]
+            if read_bytes(self.folder) is None or not all(map(Path.is_dir, folders)):
+                self._found(folders)
             with locked(self.folder / _LOCK):
-                try:
-                    yield self.snapshot()
-                except FragmentGoneError as error:  # nobody else may have removed it
-                    raise self._missing(error) from None
+                yield self.snapshot()
+
+    def _found(self, folders: Iterable[Path]) -> None:
+        """Folders, and an empty version before any row: where rows are, there is a manifest."""
+        for folder in folders:
+            durable_folder(folder)
+        with locked(self.folder / _LOCK):
+            if read_bytes(self.folder) is None:
+                Manifest(self.modality).write(self.folder)
 
     def commit(self, snapshot: Snapshot, change: Change) -> None:
         """One step, under the lock: the manifest names what changed, then garbage goes."""
@@ -192,7 +199,8 @@ class Dataset:
             fragments=tuple(replace(e, identity=identities.index(of)) for e, of in entries),
         )
         manifest.write(self.folder)
-        self._sweep(manifest)
+        with suppress(OSError):  # the step is done; what cannot go now goes with the next one
+            self._sweep(manifest)
 
     def set_indexed(self) -> None:
         """Let large fragments have an approximate index from now on."""
@@ -201,11 +209,6 @@ class Dataset:
                 return
             changed = replace(snapshot.manifest, step=snapshot.manifest.step + 1, indexed=True)
             changed.write(self.folder)
-
-    def _missing(self, error: FragmentGoneError) -> DamagedStorageError:
-        return DamagedStorageError(
-            f"{error} is gone, though the manifest names it; restore it from a backup"
-        )
 
     def _write(self, rows: Rows) -> list[tuple[FragmentEntry, VectorIdentity]]:
         size, of, dtype = max_rows(rows.identity.dimension), rows.identity, rows.dtype

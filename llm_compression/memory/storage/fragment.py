@@ -1,8 +1,6 @@
 """Fragment: one immutable Parquet file of rows, which is checked where it is read."""
 
 import functools
-import hashlib
-import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +16,23 @@ from llm_compression.files.durable import durable_file
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.ids import IdIndex
 from llm_compression.memory.storage.layout import EMBEDDING
-from llm_compression.memory.storage.manifest import FragmentEntry, StoredFile
+from llm_compression.memory.storage.manifest import (
+    DATA,
+    DELETED,
+    FragmentEntry,
+    StoredFile,
+    read_bytes,
+)
+from llm_compression.memory.storage.sums import (
+    check_chunks,
+    check_footer,
+    check_sum,
+    chunk_sums,
+    file_sum,
+    footer_sum,
+)
 from llm_compression.spec import codec
-from llm_compression.weights.checksum import cross_sum
 
-DATA, DELETED = "data", "deleted"
 IDENTITY_KEY = b"llm_compression.vectors"
 _ROW_GROUP = 4_096
 _SAME = [
@@ -101,31 +111,49 @@ class Fragment:
         """
         with self._opened() as file:
             if rows is None:
+                self._check(file, range(file.metadata.num_row_groups), columns)
                 return file.read(columns=columns)
-            return _take(file, columns, rows)
+            parts = list(self._parts(file, rows, columns))
+            return pa.concat_tables(parts or [_no_rows(file, columns)])
 
     def batches(self, rows: np.ndarray) -> Iterator[pa.Table]:
         """All columns of ``rows`` (ascending), a row group at a time."""
         with self._opened() as file:
-            for group, inside in _groups(file, rows):
-                yield file.read_row_group(group).take(pa.array(inside))
+            yield from self._parts(file, rows, None)
 
-    def verify(self) -> None:
-        """Compare every byte with its checksum.
+    def files(self) -> list[tuple[Path, StoredFile]]:
+        """Its files: that of the rows, and the one that lists the deleted ones."""
+        deleted = self.entry.deleted
+        lists = [(self.folder / DELETED / deleted.name, deleted)] if deleted else []
+        return [(self.path, self.entry.file), *lists]
+
+    def verify(self, path: Path, file: StoredFile) -> None:
+        """Compare every byte of one of `files` with its checksum.
 
         Raises:
             DamagedStorageError: the bytes are not those that were written.
             FragmentGoneError: it is not there any more.
         """
-        with self._reads(self.path):
-            check_sum(self.path, self.entry.file)
-        _ = self.dead
+        with self._reads(path):
+            check_sum(path, file)
+
+    def _parts(
+        self, file: pq.ParquetFile, rows: np.ndarray, columns: Sequence[str] | None
+    ) -> Iterator[pa.Table]:
+        for group, inside in _groups(file, rows):
+            self._check(file, [group], columns)
+            yield file.read_row_group(group, columns=columns).take(pa.array(inside))
+
+    def _check(
+        self, file: pq.ParquetFile, groups: Iterable[int], columns: Sequence[str] | None
+    ) -> None:
+        check_chunks(self.path, file.metadata, self.entry.chunks, groups, columns)
 
     @contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
         with self._reads(self.path):
-            _check_footer(self.path, self.entry)
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            check_footer(self.path, self.entry)
+            with pq.ParquetFile(self.path) as file:
                 yield file
 
     @contextmanager
@@ -133,7 +161,11 @@ class Fragment:
         try:
             yield
         except FileNotFoundError as error:
-            raise FragmentGoneError(str(path)) from error
+            if path.name.encode() not in (read_bytes(self.folder) or b""):
+                raise FragmentGoneError(str(path)) from error
+            raise DamagedStorageError(
+                f"{path} is gone, though the manifest names it; restore it from a backup"
+            ) from error
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
             raise DamagedStorageError(
                 f"{path} is damaged: {error}; its rows cannot be read, those of other files can "
@@ -160,10 +192,10 @@ def write_fragment(
                 rows += len(table)
                 span = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
                 earliest, latest = min(earliest, span["min"]), max(latest, span["max"])
-    with path.open("rb") as stream:
-        footer, size = _footer(stream), path.stat().st_size
-    file_entry = StoredFile(path.name.removesuffix(".tmp"), rows, size, file_sum(path))
-    return FragmentEntry(file_entry, footer, 0, dtype, earliest, latest)
+    name, size = path.name.removesuffix(".tmp"), path.stat().st_size
+    chunks = chunk_sums(path, pq.read_metadata(path))
+    file_entry = StoredFile(name, rows, size, file_sum(path))
+    return FragmentEntry(file_entry, footer_sum(path), chunks, 0, dtype, earliest, latest)
 
 
 def write_deleted(path: Path, rows: np.ndarray) -> StoredFile:
@@ -175,30 +207,6 @@ def write_deleted(path: Path, rows: np.ndarray) -> StoredFile:
     with durable_file(path) as stream:
         pq.write_table(pa.table({"row": pa.array(rows, pa.uint32())}), stream, compression="zstd")
     return StoredFile(path.name, len(rows), path.stat().st_size, file_sum(path))
-
-
-def check_sum(path: Path, file: StoredFile) -> None:
-    """Compare every byte of a file with its checksum.
-
-    Raises:
-        ValueError: they differ.
-    """
-    if path.stat().st_size != file.bytes:
-        raise ValueError(f"it has {path.stat().st_size} bytes, {file.bytes} were written")
-    if file_sum(path) != file.sum:
-        raise ValueError("its bytes are not those that were written")
-
-
-def file_sum(path: Path) -> str:
-    """`cross_sum` of a whole file."""
-    with path.open("rb") as stream:
-        if not path.stat().st_size:
-            return ""
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            content = np.frombuffer(mapped, np.uint8)
-            found = cross_sum(content, 0, len(content))
-            del content  # or the map could not be closed
-    return found
 
 
 def _options(dtype: str) -> dict[str, Any]:
@@ -214,29 +222,6 @@ def _options(dtype: str) -> dict[str, Any]:
     }
 
 
-def _footer(stream: Any) -> str:
-    """SHA-256 of the footer, its length and the magic."""
-    stream.seek(0, 2)
-    size = stream.tell()
-    if size < 12:
-        raise ValueError(f"it has {size} bytes, too few for Parquet")
-    stream.seek(size - 8)
-    length = int.from_bytes(stream.read(4), "little")
-    if length + 12 > size:
-        raise ValueError("its footer is cut")
-    stream.seek(size - 8 - length)
-    return hashlib.sha256(stream.read()).hexdigest()
-
-
-def _check_footer(path: Path, entry: FragmentEntry) -> None:
-    with path.open("rb") as stream:
-        size = path.stat().st_size
-        if size != entry.file.bytes:
-            raise ValueError(f"it has {size} bytes, {entry.file.bytes} were written")
-        if _footer(stream) != entry.footer:
-            raise ValueError("its footer is not the one that was written")
-
-
 def _groups(file: pq.ParquetFile, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Row groups that hold some of ``rows`` (ascending), and which of their rows those are."""
     metadata, start = file.metadata, 0
@@ -248,11 +233,5 @@ def _groups(file: pq.ParquetFile, rows: np.ndarray) -> Iterator[tuple[int, np.nd
         start = stop
 
 
-def _take(file: pq.ParquetFile, columns: Sequence[str] | None, rows: np.ndarray) -> pa.Table:
-    parts = [
-        file.read_row_group(group, columns=columns).take(pa.array(inside))
-        for group, inside in _groups(file, rows)
-    ]
-    if not parts:
-        return file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)
-    return pa.concat_tables(parts)
+def _no_rows(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    return file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)

@@ -10,7 +10,12 @@ from llm_compression.spec import codec
 from llm_compression.weights import seal
 
 FORMAT_VERSION = 1
+DATA, DELETED = "data", "deleted"
 MANIFEST = "manifest.json"
+_REMEDY = (
+    "restore it from a backup, or save the rows with "
+    "llm_compression.memory.storage.recovery.recover"
+)
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class StoredFile:
 class FragmentEntry:
     """One Parquet file of rows; those in ``deleted`` are dead.
 
-    ``footer`` is the SHA-256 of the Parquet footer, which readers check when they open the file;
-    its pages carry checksums of their own. ``earliest`` and ``latest`` are microseconds since 1970.
+    ``footer`` is the SHA-256 of the Parquet footer, which readers check when they open the file,
+    ``chunks`` the CRC-32 of each column chunk, which they check before they decode it.
+    ``earliest`` and ``latest`` are microseconds since 1970.
     """
 
     file: StoredFile
     footer: str
+    chunks: str
     identity: int  # index into the manifest's identities
     dtype: str
     earliest: int
@@ -74,28 +81,42 @@ class Manifest:
         durable_replace(folder / MANIFEST, self.to_bytes())
 
 
-def read_bytes(folder: Path) -> bytes:
-    """The manifest of the folder as it is now, empty where nothing was ever stored."""
+def read_bytes(folder: Path) -> bytes | None:
+    """The manifest of the folder as it is now; None where nothing was ever stored.
+
+    Raises:
+        DamagedStorageError: it is gone, or cannot be read.
+    """
+    found = _content(folder / MANIFEST)
+    if found is None and any((folder / DATA).glob("*.parquet")):
+        found = _content(folder / MANIFEST)  # again, as a first writer may have come between
+        if found is None:
+            raise DamagedStorageError(f"{folder / MANIFEST} is gone; {_REMEDY}")
+    return found
+
+
+def _content(path: Path) -> bytes | None:
     try:
-        return (folder / MANIFEST).read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return b""
+        return None
+    except OSError as error:
+        raise DamagedStorageError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from error
 
 
-def parse(content: bytes, folder: Path, modality: str) -> Manifest:
+def parse(content: bytes | None, folder: Path, modality: str) -> Manifest:
     """What `read_bytes` gave.
 
     Raises:
         DamagedStorageError: its bytes are not those that were written.
         UnsupportedVersionError: a newer release wrote it.
     """
-    if not content:
+    if content is None:
         return Manifest(modality)
     where = str(folder / MANIFEST)
     if not seal.intact(content):
         raise DamagedStorageError(
-            f"{where} is damaged: its bytes are not those that were written; restore it from a "
-            f"backup, or save the rows with llm_compression.memory.storage.recovery.recover"
+            f"{where} is damaged: its bytes are not those that were written; {_REMEDY}"
         )
     try:
         found = codec.loads(Manifest, content.decode(), where)

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from llm_compression.errors import DamagedStorageError
 from llm_compression.memory.storage.dataset import SIDECARS, Dataset
 from llm_compression.memory.storage.fragment import Fragment, FragmentGoneError
+from llm_compression.memory.storage.manifest import MANIFEST, StoredFile
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,22 @@ def damages(dataset: Dataset) -> Iterator[Damage]:
     try:
         snapshot = dataset.snapshot()
     except DamagedStorageError as error:
-        yield Damage(dataset.modality, str(dataset.folder), str(error))
+        yield Damage(dataset.modality, str(dataset.folder / MANIFEST), str(error))
         return
     for fragment in snapshot.fragments:
-        if reason := _reason(dataset, fragment):
-            yield Damage(dataset.modality, str(fragment.path), reason)
+        for path, file in fragment.files():
+            if reason := _reason(fragment, path, file):
+                yield Damage(dataset.modality, str(path), reason)
 
 
-def _reason(dataset: Dataset, fragment: Fragment) -> str:
-    """What is wrong with a fragment, or nothing."""
+def _reason(fragment: Fragment, path: Path, file: StoredFile) -> str:
+    """What is wrong with a file of a fragment, or nothing."""
     try:
-        fragment.verify()
+        fragment.verify(path, file)
     except DamagedStorageError as error:
         return str(error)
-    except FragmentGoneError as error:
-        named = {entry.file.name for entry in dataset.snapshot().manifest.fragments}
-        return f"{error} is gone" if fragment.path.name in named else ""  # compaction replaced it
+    except FragmentGoneError:  # a later version has another in its place
+        return ""
     return ""
 
 
