@@ -9,7 +9,7 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.storage.compaction import compact
+from llm_compression.memory.storage.compaction import compact, tidy
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES, MODALITIES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
@@ -94,6 +94,7 @@ class VectorStorage(VectorReader):
         dataset = self.dataset(modality)
         ids = strings(ids, "ids")
         vectors = as_vectors(embeddings, len(ids))
+        (model,) = strings([model], "model") if model else (None,)
         made = identity or self._declared(modality, model or UNNAMED, vectors)
         if made.modality != modality:
             raise InputError(
@@ -147,7 +148,8 @@ class VectorStorage(VectorReader):
         """
         change = RowChange(embedding, source, metadata, timestamp, duration)
         dataset = self.dataset(modality)
-        dataset.update(embedding_id, lambda row, made: change.of(row, made, self.dtype))
+        (one,) = strings([embedding_id], "ids")
+        dataset.update(one, lambda row, made: change.of(row, made, self.dtype))
         self._tidy(dataset)
 
     def compact(self, modality: str | None = None) -> int:
@@ -178,7 +180,7 @@ class VectorStorage(VectorReader):
         return made
 
     def _tidy(self, dataset: Dataset) -> None:
-        if self._auto_compact and compact(dataset, everything=False):
+        if self._auto_compact and tidy(dataset):
             self._index_new(dataset)
 
     def _index_new(self, dataset: Dataset) -> None:

@@ -30,8 +30,9 @@ def metadata_columns(metadata: Sequence[Mapping[str, Any] | None]) -> tuple[pa.A
             raise InputError(f"metadata of row {row} is {type(one).__name__}; give a dict")
         try:
             texts.append(json.dumps(dict(given), ensure_ascii=False, allow_nan=False))
+            texts[-1].encode()  # or a lone surrogate would pass
             found.append(list(_attributes(json.loads(texts[-1]), "")))
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"metadata of row {row} is no JSON: {error}") from error
     return pa.array(texts, pa.string()), pa.array(found, pa.list_(_ELEMENT))
 

@@ -4,10 +4,12 @@ The long part, reading and writing rows, holds no lock that other writers want. 
 delete meanwhile are dead in the new fragment too.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from llm_compression.errors import DamagedStorageError, OutputError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import locked, sync_folder
 from llm_compression.memory.storage.dataset import (
@@ -24,6 +26,10 @@ from llm_compression.memory.storage.snapshot import Snapshot
 
 FAN_IN = 8  # fragments of one size class that are merged when they stand side by side
 Group = Sequence[Fragment]
+
+
+class NotMergedWarning(UserWarning):
+    """Automatic compaction failed; rows are as they were, in more files than need be."""
 
 
 def compact(dataset: Dataset, *, everything: bool) -> int:
@@ -50,6 +56,15 @@ def compact(dataset: Dataset, *, everything: bool) -> int:
         while free and (group := next(choose(dataset.snapshot().fragments), None)):
             merges += _merge(dataset, group)
     return merges
+
+
+def tidy(dataset: Dataset) -> None:
+    """Merge what is due after a step that is done, which no failure here may deny."""
+    try:
+        compact(dataset, everything=False)
+    except (OutputError, DamagedStorageError) as error:
+        message = f"what was asked for is done, but files were not merged: {error}"
+        warnings.warn(message, NotMergedWarning, stacklevel=4)
 
 
 def due(fragments: Sequence[Fragment]) -> Iterator[Group]:

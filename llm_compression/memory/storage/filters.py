@@ -5,6 +5,7 @@ The language is that of vector databases: ``{"speaker": "ann", "year": {"$gte": 
 any other name a key of the metadata.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,17 +16,29 @@ import pyarrow.compute as pc
 
 from llm_compression.errors import InputError
 from llm_compression.memory.storage.layout import ATTRIBUTES, SOURCES, TIMESTAMP
-from llm_compression.memory.storage.rows import microseconds
+from llm_compression.memory.storage.rows import is_text, microseconds
 
 Mask = np.ndarray
 Condition = Callable[[pa.Table], Mask]
-_COLUMNS = {"embedding_id", "modality", "model", "fingerprint", "timestamp", "duration_seconds"}
+_COLUMNS = {
+    "embedding_id",
+    "modality",
+    "model",
+    "fingerprint",
+    "dtype",
+    "normalized",
+    "dimension",
+    "timestamp",
+    "duration_seconds",
+}
 _ORDER: dict[str, Callable[..., Any]] = {
     "$gt": pc.greater,
     "$gte": pc.greater_equal,
     "$lt": pc.less,
     "$lte": pc.less_equal,
 }
+_INT64 = 1 << 63
+_VALUES = (str, bool, int, float, datetime, np.integer, np.floating)
 _OPERATORS = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$exists")
 
 
@@ -34,13 +47,15 @@ class Filter:
 
     Args:
         given: a mapping as above; an empty one is met by every row.
+        modality: of the dataset, whose columns it means.
 
     Raises:
         InputError: an operator or a value that cannot be.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Mapping[str, Any], modality: str) -> None:
         self.columns: set[str] = set()
+        self._names = _COLUMNS | {SOURCES[modality]}
         self._holds = self._all(given)
 
     def mask(self, table: pa.Table) -> Mask:
@@ -77,7 +92,7 @@ class Filter:
             inner = self._test(name, "$eq" if operator == "$ne" else "$in", value)
             return lambda table: ~inner(table)
         _check_value(name, operator, value)
-        column = name in _COLUMNS or name in SOURCES.values()
+        column = name in self._names
         self.columns.add(name if column else ATTRIBUTES)
         if column:
             return lambda table: _column_mask(table[name].combine_chunks(), operator, value)
@@ -112,8 +127,10 @@ def _check_value(name: str, operator: str, value: Any) -> None:
     if operator == "$exists" and not isinstance(value, bool):
         raise InputError(f"$exists of {name!r} is true or false, not {value!r}")
     for one in _list(f"$in of {name!r}", value) if operator == "$in" else [value]:
-        if one is not None and not isinstance(one, (str, bool, int, float, datetime, np.number)):
+        if one is not None and not isinstance(one, _VALUES):
             raise InputError(f"{name!r} cannot be compared with {one!r}; give a string or number")
+        if isinstance(one, str) and not is_text(one):
+            raise InputError(f"{name!r} is compared with a lone surrogate, which is no text")
         if operator in _ORDER and (one is None or isinstance(one, bool)):
             raise InputError(f"{operator} of {name!r} needs a number, string or time, not {one!r}")
 
@@ -138,25 +155,38 @@ def _compare(column: pa.Array, operator: str, value: Any) -> Mask:
     scalar = _scalar(column.type, value)
     if scalar is None:
         return np.zeros(len(column), bool)
-    return _numpy(_ORDER.get(operator, pc.equal)(column, scalar))
+    return _numpy(_ORDER.get(operator, pc.equal)(column.cast(scalar.type, safe=False), scalar))
 
 
 def _scalar(kind: pa.DataType, value: Any) -> pa.Scalar | None:
+    """The value in the type that it is compared in; None where it is of another kind."""
     if isinstance(value, datetime):
         return pa.scalar(microseconds(value), TIMESTAMP) if kind == TIMESTAMP else None
     if isinstance(value, str):
         return pa.scalar(value) if pa.types.is_string(kind) else None
     if isinstance(value, bool):
         return pa.scalar(value) if pa.types.is_boolean(kind) else None
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return _number(value)
-    return None
+    if pa.types.is_floating(kind):  # a duration is float32, as is then 0.1 beside it
+        with np.errstate(over="ignore"):
+            return pa.scalar(float(np.array(_float(value), kind.to_pandas_dtype())), kind)
+    return _beside_integers(value) if pa.types.is_integer(kind) else None
 
 
-def _number(value: Any) -> pa.Scalar:
-    if isinstance(value, (int, np.integer)) and -(2**63) <= int(value) < 2**63:
+def _beside_integers(value: Any) -> pa.Scalar:
+    """An integer where it can be one, as float64 does not tell large ones apart."""
+    whole = isinstance(value, (int, np.integer)) or float(value).is_integer()
+    if whole and -_INT64 <= int(value) < _INT64:
         return pa.scalar(int(value), pa.int64())
-    return pa.scalar(float(value), pa.float64())
+    number = _float(value)
+    beyond = math.copysign(math.inf, number) if abs(number) >= _INT64 else number
+    return pa.scalar(beyond, pa.float64())
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond 1e308
+        return math.inf if value > 0 else -math.inf
 
 
 def _attribute_mask(attributes: pa.Array, key: str, operator: str, value: Any) -> Mask:

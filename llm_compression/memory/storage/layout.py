@@ -84,7 +84,7 @@ def to_int8(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, d) float32 -> (n, d) int8 and (n,) float32 whose product is nearest to it."""
     scales: np.ndarray = np.abs(vectors).max(axis=1) / np.float32(127)
     levels: np.ndarray = np.rint(vectors / np.where(scales == 0, 1, scales)[:, None])
-    return levels.astype(np.int8), scales
+    return np.clip(levels, -127, 127).astype(np.int8), scales  # the least scales are coarse
 
 
 def decode_vectors(embedding: pa.Array, scale: pa.Array) -> np.ndarray:

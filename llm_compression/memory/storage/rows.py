@@ -1,6 +1,5 @@
 """New rows: what callers give, checked and as one Arrow table."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.attributes import metadata_columns
 from llm_compression.memory.storage.layout import TIMESTAMP, encode_vectors, schema
 
+_LONGEST = float(np.finfo(np.float32).max)
 _UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 or int8 has rounded
 
 
@@ -109,12 +109,15 @@ def microseconds(time: datetime) -> int:
     """Since 1970; a time without a zone is UTC.
 
     Raises:
-        InputError: it is no datetime.
+        InputError: it is no datetime, or beyond what one can be in UTC.
     """
     if not isinstance(time, datetime):
         raise InputError(f"{time!r} is no datetime; give datetime.now(timezone.utc), say")
     aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-    delta = aware - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    try:
+        delta = aware.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    except OverflowError:
+        raise InputError(f"{time!r} is not within years 1 to 9999 of UTC") from None
     return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
@@ -144,7 +147,7 @@ def _check_vectors(vectors: np.ndarray, identity: VectorIdentity) -> None:
 def _column(values: Sequence[Any] | None, n: int, what: str) -> Sequence[Any]:
     if values is None:
         return [None] * n
-    if isinstance(values, (str, dict)) or len(values) != n:
+    if isinstance(values, (str, dict)) or not hasattr(values, "__len__") or len(values) != n:
         raise InputError(f"{what}: give a list with one entry for each of the {n} rows")
     return values
 
@@ -153,11 +156,18 @@ def _texts(values: Sequence[str], n: int, what: str) -> Sequence[str]:
     for row, value in enumerate(_column(values, n, what)):
         if not isinstance(value, str):
             raise InputError(f"{what}: row {row} is {type(value).__name__}; give a string")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{what}: row {row} holds a lone surrogate, no text") from None
+        if not is_text(value):
+            raise InputError(f"{what}: row {row} holds a lone surrogate, no text")
     return values
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can write a string, which it cannot if it has a lone surrogate."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _same(value: str, n: int) -> pa.Array:
@@ -174,7 +184,7 @@ def _times(times: Sequence[datetime | None] | datetime | None, n: int) -> pa.Arr
 
 def _durations(given: Sequence[Any]) -> list[float | None]:
     for row, one in enumerate(given):
-        number = isinstance(one, (int, float, np.number)) and math.isfinite(one) and one >= 0
-        if one is not None and not number:
+        number = isinstance(one, (int, float, np.number)) and not isinstance(one, bool)
+        if one is not None and not (number and 0 <= one <= _LONGEST):
             raise InputError(f"the duration of row {row} is {one!r}; give seconds")
     return [None if one is None else float(one) for one in given]

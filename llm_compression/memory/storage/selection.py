@@ -1,6 +1,6 @@
 """What callers ask rows for, and rows as callers see them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from llm_compression.memory.storage.layout import (
     encode_vectors,
     schema,
 )
-from llm_compression.memory.storage.rows import microseconds
+from llm_compression.memory.storage.rows import is_text, microseconds
 from llm_compression.memory.storage.snapshot import Selection
 
 KINDS = {"text": ("text",), "vision": ("image",), "audio": ("audio",), "clip": ("text", "image")}
@@ -89,9 +89,12 @@ def strings(values: Sequence[str], what: str) -> list[str]:
     Raises:
         InputError: one is no string, or all are one.
     """
-    if isinstance(values, str) or any(not isinstance(value, str) for value in values):
+    listed = list(values) if isinstance(values, Iterable) else [values]
+    if isinstance(values, str) or not all(isinstance(value, str) for value in listed):
         raise InputError(f"{what} takes a list of strings, not {values!r}")
-    return list(values)
+    if not all(map(is_text, listed)):
+        raise InputError(f"{what}: one holds a lone surrogate, no text")
+    return listed
 
 
 def visible(modality: str, columns: Sequence[str] | None = None) -> list[str]:

@@ -87,7 +87,7 @@ class Snapshot:
 
     def select(self, selection: Selection) -> Iterator[tuple[Fragment, Rows]]:
         """The rows of each fragment that a query wants, ascending."""
-        conditions = Conditions(selection)
+        conditions = Conditions(selection, self.manifest.modality)
         of_ids = None if selection.ids is None else self.by_fragment(selection.ids)
         for fragment in self.fragments:
             if not selection.overlaps(fragment):
@@ -136,8 +136,8 @@ _NONE = np.empty(0, np.int64)
 class Conditions:
     """What a selection asks of a row beside its id, and the columns that tell."""
 
-    def __init__(self, selection: Selection) -> None:
-        self._filter, self._selection = Filter(selection.filter or {}), selection
+    def __init__(self, selection: Selection, modality: str) -> None:
+        self._filter, self._selection = Filter(selection.filter or {}, modality), selection
         timed = selection.since is not None or selection.until is not None
         self.columns = sorted(self._filter.columns | ({"timestamp"} if timed else set()))
 

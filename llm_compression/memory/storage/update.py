@@ -33,9 +33,20 @@ class RowChange:
         old = row.drop_columns([EMBEDDING, SCALE]).to_pylist()[0]
         if self.embedding is None:
             vectors = decode_vectors(row[EMBEDDING].chunk(0), row[SCALE].chunk(0))
-            dtype = old["dtype"]  # or it would lose a little with every change
+            dtype = old["dtype"]
         else:
-            vectors = as_vectors(np.atleast_2d(np.asarray(self.embedding)), 1)
+            vectors = as_vectors([self.embedding], 1)
+        rows = self._built(old, vectors, identity, dtype)
+        if self.embedding is None:  # int8 would lose a little with every change
+            for name in (EMBEDDING, SCALE):
+                place = rows.table.schema.get_field_index(name)
+                kept = rows.table.set_column(place, rows.table.schema.field(place), row[name])
+                rows = replace(rows, table=kept)
+        return rows
+
+    def _built(
+        self, old: dict[str, Any], vectors: np.ndarray, identity: VectorIdentity, dtype: str
+    ) -> Rows:
         return build(
             replace(identity, dimension=vectors.shape[1]),
             dtype,
