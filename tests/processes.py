@@ -15,7 +15,9 @@ def processes() -> ForkServerContext:
     They inherit no thread, mapping, socket or environment of a test: hand over what they need.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.conversion.work", "tests.weights.work"])
+    context.set_forkserver_preload(
+        ["tests.conversion.work", "tests.memory.storage.work", "tests.weights.work"]
+    )
     return context
 
 
