@@ -98,10 +98,12 @@ def read_bytes(folder: Path) -> bytes | None:
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DamagedStorageError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from error
+        raise DamagedStorageError(
+            f"cannot read {path}: {error.strerror}; make it readable, or {_REMEDY}"
+        ) from error
 
 
 def parse(content: bytes | None, folder: Path, modality: str) -> Manifest:
