@@ -211,7 +211,7 @@ def write_deleted(path: Path, rows: np.ndarray) -> StoredFile:
 
 def _options(dtype: str) -> dict[str, Any]:
     leaf = f"{EMBEDDING}.list.element"
-    split = {} if dtype == "int8" else {"column_encoding": {leaf: "BYTE_STREAM_SPLIT"}}
+    split = {"column_encoding": {leaf: "BYTE_STREAM_SPLIT"}} if dtype == "float32" else {}
     return {
         "compression": "zstd",
         "compression_level": 1,
