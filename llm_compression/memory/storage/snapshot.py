@@ -155,8 +155,11 @@ class Conditions:
 def _rows(fragment: Fragment, rows: Rows | None, conditions: Conditions) -> Rows:
     """Live rows of the fragment that meet the conditions; ``rows`` are live already."""
     kept = fragment.live if rows is None else rows
-    if not conditions.columns or not len(kept):
+    if not len(kept):
         return kept
+    if not conditions.columns:  # {} wants all of them, {"$or": []} none
+        always: Rows = kept[conditions.mask(pa.table({"row": kept}))]
+        return always
     table = fragment.table(conditions.columns, None if rows is None else kept)
     mask = conditions.mask(table)
     met: Rows = kept[mask if rows is not None else mask[kept]]
