@@ -47,7 +47,7 @@ def _written(name: str, rows: np.ndarray, folder: Path) -> Path:
 
     column, dtype, encoding = _ALL[name]
     path = folder / f"{name}.parquet"
-    table = column.table(rows.astype(dtype))
+    table = column.table(rows.astype(np.dtype(dtype)))
     options = {"row_group_size": 16_384, "use_dictionary": False, "write_statistics": False}
     pq.write_table(table, path, **options, **encoding)
     return path

@@ -9,7 +9,7 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.storage.compaction import compact, tidy
+from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES, MODALITIES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
@@ -157,12 +157,8 @@ class VectorStorage(VectorReader):
 
         Safe to kill, and others may read and write meanwhile.
         """
-        merges = 0
-        for one in MODALITIES if modality is None else (modality,):
-            dataset = self.dataset(one)
-            merges += compact(dataset, everything=True)
-            self._index_new(dataset)
-        return merges
+        chosen = MODALITIES if modality is None else (modality,)
+        return sum(self._compact(self.dataset(one), everything=True) for one in chosen)
 
     def build_index(self, modality: str, *, show_progress: bool | None = None) -> int:
         """Let every large file have an approximate index, from now on; say how many were made.
@@ -180,12 +176,15 @@ class VectorStorage(VectorReader):
         return made
 
     def _tidy(self, dataset: Dataset) -> None:
-        if self._auto_compact and tidy(dataset):
-            self._index_new(dataset)
+        if self._auto_compact:
+            after_step(lambda: self._compact(dataset, everything=False))
 
-    def _index_new(self, dataset: Dataset) -> None:
-        if dataset.snapshot().manifest.indexed:
+    def _compact(self, dataset: Dataset, *, everything: bool) -> int:
+        """Merge fragments, and give the large ones that come of it their index."""
+        merges = compact(dataset, everything=everything)
+        if merges and dataset.snapshot().manifest.indexed:
             self._searchers[dataset.modality].build_indexes(show=False)
+        return merges
 
     def _declared(self, modality: str, model: str, vectors: np.ndarray) -> VectorIdentity:
         """The identity of vectors of a named model; of unit length if they and their like are."""

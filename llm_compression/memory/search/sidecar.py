@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from llm_compression.files.atomic import output_errors
 from llm_compression.memory.storage.dataset import SIDECARS
-from llm_compression.memory.storage.fragment import Fragment, file_sum
+from llm_compression.memory.storage.fragment import Fragment
+from llm_compression.memory.storage.sums import file_sum
 
 _DIGITS = 16
 _STALE_SECONDS = 3600  # after which a draft is of a process that was killed

@@ -93,7 +93,6 @@ def sign_bits(vectors: np.ndarray) -> np.ndarray:
 
 
 def _decoded(fragment: Fragment) -> pa.Table:
-    fragment.verify()
     table = fragment.table()
     parts = [
         decode_vectors(b[EMBEDDING], b[SCALE])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from llm_compression.errors import DamagedStorageError, OutputError
+from llm_compression.errors import DamagedStorageError, MissingDependencyError, OutputError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import locked, sync_folder
 from llm_compression.memory.storage.dataset import (
@@ -58,11 +58,11 @@ def compact(dataset: Dataset, *, everything: bool) -> int:
     return merges
 
 
-def tidy(dataset: Dataset) -> None:
-    """Merge what is due after a step that is done, which no failure here may deny."""
+def after_step(work: Callable[[], object]) -> None:
+    """Do what may follow a step that is done, which no failure here may deny: it only warns."""
     try:
-        compact(dataset, everything=False)
-    except (OutputError, DamagedStorageError) as error:
+        work()
+    except (OutputError, DamagedStorageError, MissingDependencyError) as error:
         message = f"what was asked for is done, but files were not merged: {error}"
         warnings.warn(message, NotMergedWarning, stacklevel=4)
 

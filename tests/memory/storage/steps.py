@@ -61,7 +61,7 @@ def take(storage: VectorStorage, step: Step) -> None:
     elif step.kind == "compact":
         storage.compact("text")
     else:
-        storage.dataset("text").set_indexed(indexed=bool(step.version % 2))
+        storage.dataset("text").set_indexed()
 
 
 def after(state: State, step: Step) -> State:
