@@ -5,14 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.options import Match, SearchOptions
-from llm_compression.memory.search.searcher import Searcher
+from llm_compression.memory.search.searcher import Searcher, as_queries
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import EMBEDDING, MODALITIES, SCALE, check_modality
 from llm_compression.memory.storage.predecessor import refuse_predecessor
@@ -44,7 +43,9 @@ class VectorReader:
             name: Dataset(self.path / name, name, several_models=several_models, skip_damaged=skip)
             for name in MODALITIES
         }
-        self._searchers = {name: Searcher(of) for name, of in self._datasets.items()}
+        self._searchers = {
+            name: Searcher(of, skip_damaged=skip) for name, of in self._datasets.items()
+        }
 
     def dataset(self, modality: str) -> Dataset:
         """The rows of one modality.
@@ -154,7 +155,8 @@ class VectorReader:
             method: ``exact`` compares with every row in float32; ``int8`` and ``binary`` compare
                 with every row in few bits, then score the best again in float32; ``approximate``
                 asks the index of `VectorStorage.build_index`, and scores again too.
-            dim: compare the first values only, as Matryoshka models are trained for.
+            dim: compare the first values only, as Matryoshka models are trained for; ``exact``
+                alone.
             oversample: candidates of a first pass for each match; None takes what is enough for
                 recall 0.99 (``approximate`` 0.95) in the benchmarks.
             identity: of the query, where its model is known; rows made so are searched.
@@ -184,9 +186,9 @@ class VectorReader:
                 given=filter,
             ),
         )
-        given = np.asarray(queries)
-        found = self._searchers[modality].search(np.atleast_2d(given), options)
-        return found[0] if given.ndim == 1 else found
+        given, single = as_queries(queries)
+        found = self._searchers[modality].search(given, options)
+        return found[0] if single else found
 
     def prepare_search(
         self, modality: str, *, method: str = "exact", show_progress: bool | None = None

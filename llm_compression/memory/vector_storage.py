@@ -1,5 +1,6 @@
 """VectorStorage: embeddings with what they are of, in plain Parquet files that lose nothing."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from llm_compression.errors import InputError
+from llm_compression.errors import InputError, MissingDependencyError, OutputError
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.search.sidecar import SidecarWarning
 from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES, MODALITIES
@@ -168,10 +170,11 @@ class VectorStorage(VectorReader):
 
         Raises:
             MissingDependencyError: usearch is not installed.
+            OutputError: the disk is full, or the folder cannot be written.
         """
         dataset = self.dataset(modality)
         searcher = self._searchers[modality]
-        made = searcher.build_indexes(show=show_progress)
+        made = searcher.build_indexes(check=True, show=show_progress)
         dataset.set_indexed()
         return made
 
@@ -182,9 +185,19 @@ class VectorStorage(VectorReader):
     def _compact(self, dataset: Dataset, *, everything: bool) -> int:
         """Merge fragments, and give the large ones that come of it their index."""
         merges = compact(dataset, everything=everything)
-        if merges and dataset.snapshot().manifest.indexed:
-            self._searchers[dataset.modality].build_indexes(show=False)
+        if merges:
+            self._index_new(dataset)
         return merges
+
+    def _index_new(self, dataset: Dataset) -> None:
+        """Index what compaction made; a failure is none of the step before, which is done."""
+        if not dataset.snapshot().manifest.indexed:
+            return
+        try:
+            self._searchers[dataset.modality].build_indexes(check=False, show=False)
+        except (MissingDependencyError, OutputError) as error:
+            message = f"{error}; until there is an index of new files, they are compared exactly"
+            warnings.warn(message, SidecarWarning, stacklevel=4)
 
     def _declared(self, modality: str, model: str, vectors: np.ndarray) -> VectorIdentity:
         """The identity of vectors of a named model; of unit length if they and their like are."""

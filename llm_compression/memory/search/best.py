@@ -1,8 +1,11 @@
 """Best: the highest scores of many queries, gathered block by block."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
+@dataclass(frozen=True)
 class Best:
     """For each of m queries the k best rows so far, best first, of equal ones the first seen.
 
@@ -11,23 +14,25 @@ class Best:
         rows: (m, k) int64; -1 where fewer have come.
     """
 
-    def __init__(self, queries: int, k: int) -> None:
-        self.scores = np.full((queries, k), -np.inf, np.float32)
-        self.rows = np.full((queries, k), -1, np.int64)
+    scores: np.ndarray
+    rows: np.ndarray
 
-    def offer(self, scores: np.ndarray, first_row: int) -> None:
-        """Take in scores (m, n) of rows ``first_row`` and on; ``-inf`` is no row."""
-        k = self.scores.shape[1]
-        if scores.shape[1] > 4 * k and np.isneginf(self.scores[:, -1]).any():
-            self._offer_some(scores, first_row, k)
-            return
-        query, column = np.nonzero(scores > self.scores[:, -1:])
-        if not len(query):
-            return
+    @classmethod
+    def none(cls, queries: int, k: int) -> "Best":
+        """Before any row has come."""
+        return cls(np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64))
+
+    def of(self, query: int) -> "Best":
+        """That of one query, a view."""
+        return Best(self.scores[query : query + 1], self.rows[query : query + 1])
+
+    def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
+        """Take in scores (m, b) of ``rows`` (b,), in their order; ``-inf`` is no row."""
+        query, column = np.nonzero(scores > self._floor(scores))
         starts = np.searchsorted(query, np.arange(len(scores) + 1))
         for i in np.unique(query):
             found = column[starts[i] : starts[i + 1]]
-            self.merge(int(i), scores[i, found], found + first_row)
+            self.merge(int(i), scores[i, found], rows[found])
 
     def merge(self, query: int, scores: np.ndarray, rows: np.ndarray) -> None:
         """Take in some rows of one query; equal scores keep the order in which they come."""
@@ -36,10 +41,11 @@ class Best:
         self.scores[query] = every[order]
         self.rows[query] = np.concatenate((self.rows[query], rows))[order]
 
-    def _offer_some(self, scores: np.ndarray, first_row: int, k: int) -> None:
-        """The first block: a partition finds the few that matter."""
-        floor = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
-        for i, least in enumerate(floor):
-            found = np.flatnonzero(scores[i] >= least) if least > -np.inf else None
-            found = np.flatnonzero(scores[i] > -np.inf) if found is None else found
-            self.merge(i, scores[i, found], found + first_row)
+    def _floor(self, scores: np.ndarray) -> np.ndarray:
+        """(m, 1) what a score must be above: the last of k, or of a first block nearly its own."""
+        last, k = self.scores[:, -1:], self.scores.shape[1]
+        if scores.shape[1] <= 4 * k or not np.isneginf(last).any():
+            return last
+        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        floor: np.ndarray = np.maximum(last, np.nextafter(least, np.float32(-np.inf)))
+        return floor

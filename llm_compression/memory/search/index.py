@@ -5,9 +5,8 @@ fragments, which are searched exactly until they are large, and what was deleted
 the index finds. `docs/decisions/0003-approximate-index.md` says why usearch, and its parameters.
 """
 
-import functools
+import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,16 @@ _KIND = "usearch"
 _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 64
 
 
-def has_index(fragment: Fragment) -> bool:
-    """Whether the fragment has an index."""
-    return any(sidecar.named(fragment, _KIND))
+def wants_index(fragment: Fragment, *, check: bool) -> bool:
+    """Whether the fragment is large enough for an index and has none.
 
-
-def wants_index(fragment: Fragment) -> bool:
-    """Whether the fragment is large enough for an index and has none."""
-    return fragment.entry.file.rows >= LEAST_ROWS and not has_index(fragment)
+    ``check`` reads an index to see that it is intact.
+    """
+    if fragment.entry.file.rows < LEAST_ROWS:
+        return False
+    if check:
+        return sidecar.find(fragment, _KIND) is None
+    return not any(sidecar.named(fragment, _KIND))
 
 
 def build_index(twin: Twin, *, threads: int = 0) -> None:
@@ -39,8 +40,7 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
         MissingDependencyError: usearch is not installed.
         OutputError: the disk is full, or the folder cannot be written.
     """
-    library = _library()
-    index = library.Index(
+    index = usearch().Index(
         ndim=twin.vectors.shape[1],
         metric="cos",
         dtype="bf16",
@@ -55,25 +55,35 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
 class FragmentIndex:
     """An index that is open, memory-mapped."""
 
-    def __init__(self, path: Path) -> None:
-        self._index: Any = _library().Index.restore(str(path), view=True)
-        self._index.expansion_search = _EXPANSION_SEARCH
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._one_at_a_time = threading.Lock()  # usearch lets go of the GIL, not of its buffers
 
     def search(self, queries: np.ndarray, k: int) -> Iterator[np.ndarray]:
         """About the k nearest rows of each of (m, d) queries, int64."""
-        self._index.expansion_search = max(_EXPANSION_SEARCH, k)
         for query in queries:
-            yield self._index.search(query, k).keys.astype(np.int64)
+            with self._one_at_a_time:
+                self._index.expansion_search = max(_EXPANSION_SEARCH, k)
+                found = self._index.search(query, k).keys
+            yield found.astype(np.int64)
 
 
 def open_index(fragment: Fragment) -> FragmentIndex | None:
-    """The fragment's index, if it has an intact one."""
+    """The fragment's index, if it has an intact one that this release of usearch can read."""
     path = sidecar.find(fragment, _KIND)
-    return None if path is None else FragmentIndex(path)
+    try:
+        index = None if path is None else usearch().Index.restore(str(path), view=True)
+    except RuntimeError:  # written by another release, or removed this moment
+        return None
+    return None if index is None else FragmentIndex(index)
 
 
-@functools.cache
-def _library() -> Any:
+def usearch() -> Any:
+    """The library.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     try:
         from usearch import index
     except ImportError as error:

@@ -1,55 +1,48 @@
-"""Scores of queries against a matrix of rows, in float32, int8 and single bits.
-
-Each gives blocks (m, b) of scores, higher is nearer, so that memory does not grow with the rows.
-"""
+"""Scores of queries against rows, in float32, int8 and single bits; higher is nearer."""
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 _SCORES = 1 << 23  # scores held at once, 32 MiB
-Block = tuple[int, np.ndarray]  # first row, scores (m, b)
 Int8Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def block_rows(queries: int) -> int:
-    """Rows of one block."""
+    """Rows to score at once, so that memory does not grow with all of them."""
     return max(1024, min(1 << 17, _SCORES // max(1, queries)))
 
 
-def float_scores(queries: np.ndarray, rows: np.ndarray) -> Iterator[Block]:
-    """Inner products of (m, d) with (n, d) float32."""
-    size = block_rows(len(queries))
-    for start in range(0, len(rows), size):
-        block = rows[start : start + size]
-        if len(queries) == 1:  # a matrix-vector product runs at the speed of memory
-            yield start, (block @ queries[0])[None]
-        else:
-            yield start, queries @ block.T
+def float_scores(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Inner products (m, n) of (m, d) with (n, d) float32."""
+    one = len(queries) == 1  # a matrix-vector product runs at the speed of memory
+    found: np.ndarray = (rows @ queries[0])[None] if one else queries @ rows.T
+    return found
 
 
-def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> Iterator[Block]:
-    """Inner products of (m, d) float32, in int8, with (n, d) int8 times (n,) scales; inexact."""
+def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Inner products (m, n) of (m, d) float32, in int8, with (n, d) int8 times (n,) scales."""
     steps = np.abs(queries).max(axis=1, keepdims=True) / np.float32(127)
     levels = np.rint(queries / np.where(steps == 0, 1, steps)).astype(np.int8)
-    product, size = int8_product(), block_rows(len(queries))
-    for start in range(0, len(codes), size):
-        found = product(codes[start : start + size], levels).astype(np.float32)  # (b, m)
-        found *= scales[start : start + size, None]
-        yield start, (found.T * steps)
+    product = int8_product()(codes, levels).astype(np.float32)  # (n, m)
+    product *= scales[:, None]
+    found: np.ndarray = product.T * steps
+    return found
 
 
-def bit_scores(queries: np.ndarray, bits: np.ndarray) -> Iterator[Block]:
-    """Minus the number of differing signs, of (m, w) with (n, w) uint64."""
-    size = min(1 << 14, block_rows(len(queries)))
-    for start in range(0, len(bits), size):
-        block = bits[start : start + size]
-        found = np.empty((len(queries), len(block)), np.float32)
+def bit_scores(queries: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Minus the number (m, n) of differing signs, of (m, w) with (n, w) uint64."""
+    found = np.empty((len(queries), len(bits)), np.float32)
+    for start in range(0, len(bits), _BITS):
+        block = bits[start : start + _BITS]
         for i, query in enumerate(queries):
-            found[i] = _differing(block, query)
-        yield start, -found
+            found[i, start : start + _BITS] = _differing(block, query)
+    return -found
+
+
+_BITS = 1 << 14  # rows that stay in the cache from one query to the next
 
 
 def _differing(block: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -62,6 +55,18 @@ def _differing(block: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+
+
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) Euclidean lengths, in blocks that stay in the cache.
+
+    The sums are of float64, as squares of float32 values leave its range.
+    """
+    found = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), 4096):
+        block = vectors[start : start + 4096].astype(np.float64)
+        found[start : start + 4096] = np.sqrt(np.einsum("nd,nd->n", block, block))
+    return found
 
 
 @functools.cache

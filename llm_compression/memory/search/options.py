@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from numbers import Real
 from typing import Any
 
 from llm_compression.errors import InputError
@@ -33,12 +34,12 @@ class SearchOptions:
 
     Args:
         top_k: matches of each query.
-        threshold: leave out what scores less.
+        threshold: leave out what scores less than this number.
         metric: ``cosine`` or ``dot``.
         method: ``exact`` compares with every row in float32; ``int8`` and ``binary`` compare with
             every row in few bits, then score the best again in float32; ``approximate`` asks the
             index for candidates, which are scored in float32.
-        dim: compare the first values only, as Matryoshka models are trained for.
+        dim: compare the first values only, as Matryoshka models are trained for; ``exact`` alone.
         oversample: candidates of the first pass for each match wanted; None takes what the
             benchmarks found to be enough for recall 0.99 (``approximate`` 0.95).
         selection: rows that may be found.
@@ -60,17 +61,26 @@ class SearchOptions:
                 raise InputError(
                     f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
                 )
+        self._check_numbers()
+        if self.dim is not None and self.method != "exact":
+            raise InputError("dim goes with method='exact'; the other methods have their own cut")
+        if self.oversample is not None and self.method == "exact":
+            raise InputError("oversample goes with a method that has a first pass, not 'exact'")
+        if self.metric != "cosine" and self.method == "approximate":
+            raise InputError("the approximate index knows cosines only; use another method for dot")
+
+    def _check_numbers(self) -> None:
         for name in ("top_k", "dim", "oversample"):
             value = getattr(self, name)
             if value is not None and (
                 isinstance(value, bool) or not isinstance(value, int) or value < 1
             ):
                 raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
-        if self.dim is not None and self.method != "exact":
-            raise InputError("dim goes with method='exact'; the other methods have their own cut")
-
-        if self.metric != "cosine" and self.method == "approximate":
-            raise InputError("the approximate index knows cosines only; use another method for dot")
+        least = self.threshold
+        if least is not None and (
+            isinstance(least, bool) or not isinstance(least, Real) or least != least  # noqa: PLR0124
+        ):
+            raise InputError(f"threshold is {least!r}; it must be a number")
 
     @property
     def candidates(self) -> int:

@@ -26,10 +26,9 @@ class Part:
     def __init__(
         self, twin: Twin, index: FragmentIndex | None, start: int, allowed: np.ndarray | None
     ) -> None:
-        self.twin, self.start, self.allowed, self._index = twin, start, allowed, index
-        count = len(twin.vectors) if allowed is None else int(allowed.sum())
-        self._few = count * _FEW < len(twin.vectors)
-        self._count = count
+        self.twin, self.start, self._allowed, self._index = twin, start, allowed, index
+        self.count = len(twin.vectors) if allowed is None else int(allowed.sum())
+        self._few = self.count * _FEW < len(twin.vectors)
 
     def holds(self, rows: np.ndarray) -> np.ndarray:
         """Which of ``rows`` are of this fragment."""
@@ -37,39 +36,45 @@ class Part:
 
     def propose(self, queries: np.ndarray, best: Best, options: SearchOptions) -> None:
         """Offer this fragment's rows, by the first pass that the options ask for."""
-        if not self._count:
-            return
-        if self._few and self.allowed is not None:
-            rows = np.flatnonzero(self.allowed)
-            for i, scores in enumerate(self.scores(queries, rows, options)):
-                best.merge(i, scores, rows + self.start)
-            return
-        if self._index is not None:
-            self._ask(self._index, queries, best, options)
-            return
-        for first, scores in self._blocks(queries, options):
-            if self.allowed is not None:
-                scores[:, ~self.allowed[first : first + scores.shape[1]]] = -np.inf
-            best.offer(scores, self.start + first)
-
-    def scores(self, queries: np.ndarray, rows: np.ndarray, options: SearchOptions) -> np.ndarray:
-        """Exact scores (m, r) of some rows."""
-        width = queries.shape[1]
-        found: np.ndarray = queries @ self.twin.vectors[rows, :width].T
-        return self._by_length(found, rows, width, options)
-
-    def _blocks(self, queries: np.ndarray, options: SearchOptions) -> Iterator[kernels.Block]:
-        if options.method == "binary":
-            yield from kernels.bit_scores(sign_bits(queries), self.twin.bits)
-            return
-        width = queries.shape[1]
-        if options.method == "int8":
-            blocks = kernels.int8_scores(queries, *self.twin.int8)
+        if self._index is None or self._few:
+            self._scan(queries, best, options)
         else:
-            blocks = kernels.float_scores(queries, self.twin.vectors[:, :width])
-        for first, scores in blocks:
-            rows = slice(first, first + scores.shape[1])
-            yield first, self._by_length(scores, rows, width, options)
+            self._ask(self._index, queries, best, options)
+
+    def scores(
+        self, queries: np.ndarray, rows: np.ndarray | slice, options: SearchOptions
+    ) -> np.ndarray:
+        """Exact scores (m, r) of some rows."""
+        found = kernels.float_scores(queries, self.twin.vectors[rows, : queries.shape[1]])
+        return self._by_length(found, rows, queries.shape[1], options)
+
+    def _scan(self, queries: np.ndarray, best: Best, options: SearchOptions) -> None:
+        """Compare with every row that may be found, block by block."""
+        for rows in self._blocks(kernels.block_rows(len(queries))):
+            scores = self._first_pass(queries, rows, options)
+            if isinstance(rows, slice) and self._allowed is not None:
+                scores[:, ~self._allowed[rows]] = -np.inf
+            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            best.offer(scores, numbers + self.start)
+
+    def _blocks(self, size: int) -> Iterator[np.ndarray | slice]:
+        """Rows to score at once: the few that may be found, or stretches of all."""
+        few = np.flatnonzero(self._allowed) if self._few and self._allowed is not None else None
+        n = len(self.twin.vectors) if few is None else len(few)
+        for start in range(0, n, size):
+            rows = slice(start, min(n, start + size))
+            yield rows if few is None else few[rows]
+
+    def _first_pass(
+        self, queries: np.ndarray, rows: np.ndarray | slice, options: SearchOptions
+    ) -> np.ndarray:
+        if options.method == "binary":
+            return kernels.bit_scores(sign_bits(queries), self.twin.bits[rows])
+        if options.method != "int8":
+            return self.scores(queries, rows, options)
+        codes, scales = self.twin.int8
+        found = kernels.int8_scores(queries, codes[rows], scales[rows])
+        return self._by_length(found, rows, queries.shape[1], options)
 
     def _by_length(
         self, scores: np.ndarray, rows: np.ndarray | slice, width: int, options: SearchOptions
@@ -84,10 +89,11 @@ class Part:
         self, index: FragmentIndex, queries: np.ndarray, best: Best, options: SearchOptions
     ) -> None:
         n = len(self.twin.vectors)
-        wanted = min(n, -(-options.candidates * n // self._count))  # more where some are left out
+        wanted = min(n, -(-options.candidates * n // self.count))  # more where some are left out
         for i, rows in enumerate(index.search(queries, wanted)):
-            kept = rows if self.allowed is None else rows[self.allowed[rows]]
-            if len(kept) < min(options.top_k, self._count):  # the filter is not like chance
-                kept = np.arange(n) if self.allowed is None else np.flatnonzero(self.allowed)
-            scores = self.scores(queries[i : i + 1], kept, options)[0]
-            best.merge(i, scores, kept + self.start)
+            kept = rows if self._allowed is None else rows[self._allowed[rows]]
+            query = queries[i : i + 1]
+            if len(kept) < min(options.top_k, self.count):  # the filter is not like chance
+                self._scan(query, best.of(i), options)
+            else:
+                best.merge(i, self.scores(query, kept, options)[0], kept + self.start)

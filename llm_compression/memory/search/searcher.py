@@ -2,17 +2,25 @@
 
 import json
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from llm_compression.errors import IdentityMismatchError, InputError, StorageError
+from llm_compression.errors import (
+    DamagedStorageError,
+    IdentityMismatchError,
+    InputError,
+    StorageError,
+)
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import (
     FragmentIndex,
     build_index,
     open_index,
+    usearch,
     wants_index,
 )
 from llm_compression.memory.search.options import Match, SearchOptions
@@ -22,7 +30,11 @@ from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import SOURCES
 from llm_compression.memory.storage.rows import as_vectors
-from llm_compression.memory.storage.snapshot import Conditions, Snapshot
+from llm_compression.memory.storage.snapshot import (
+    Conditions,
+    DamagedFragmentWarning,
+    Snapshot,
+)
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.batching import with_progress
 
@@ -35,24 +47,27 @@ class Searcher:
 
     Args:
         dataset: whose rows.
+        skip_damaged: leave damaged fragments out with a warning instead of failing.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, *, skip_damaged: bool = False) -> None:
+        self._dataset, self._skip_damaged = dataset, skip_damaged
         self._twins: dict[str, Twin] = {}
         self._indexes: dict[str, FragmentIndex] = {}
         self._guard = threading.Lock()
 
-    def search(self, queries: object, options: SearchOptions) -> list[list[Match]]:
-        """The best matches of each of (m, d) queries, best first.
+    def search(self, queries: np.ndarray, options: SearchOptions) -> list[list[Match]]:
+        """The best matches of each of (m, d) queries, of `as_queries`, best first.
 
         Raises:
-            InputError: queries of another width, or with NaN.
+            InputError: a zero vector, or ``dim`` beyond the width.
             IdentityMismatchError: the vectors there were made differently; names both sides.
             StorageError: there are several kinds of vectors, and none was named.
+            MissingDependencyError: ``approximate`` without usearch.
         """
-        given = as_vectors(queries)
-        return self._dataset.reading(lambda version: self._search(version, given, options))
+        if options.method == "approximate":
+            usearch()
+        return self._dataset.reading(lambda version: self._search(version, queries, options))
 
     def prepare(self, options: SearchOptions, *, show: bool | None) -> None:
         """Make what a search would make."""
@@ -67,15 +82,19 @@ class Searcher:
 
         self._dataset.reading(work)
 
-    def build_indexes(self, *, show: bool | None) -> int:
+    def build_indexes(self, *, check: bool, show: bool | None) -> int:
         """Make the index of every large fragment that has none, and say how many.
+
+        ``check`` makes those again that are damaged.
 
         Raises:
             MissingDependencyError: usearch is not installed.
+            OutputError: the disk is full, or the folder cannot be written.
         """
+        usearch()
 
         def work(version: Snapshot) -> int:
-            due = [fragment for fragment in version.fragments if wants_index(fragment)]
+            due = [fragment for fragment in version.fragments if wants_index(fragment, check=check)]
             for fragment in with_progress(
                 due, len(due), "file", show=show, long=_LONG, size=_one, what="indexes"
             ):
@@ -92,7 +111,10 @@ class Searcher:
         identity = _identity(version, options, str(self._dataset.folder))
         prepared = _prepared(queries, identity, options)
         parts = list(self._parts(version, identity, options))
-        best = Best(len(prepared), options.candidates)
+        k = min(options.candidates, sum(part.count for part in parts))
+        if not k:
+            return [[] for _ in queries]
+        best = Best.none(len(prepared), k)
         for part in parts:
             part.propose(prepared, best, options)
         if options.method != "exact":
@@ -111,12 +133,20 @@ class Searcher:
         self._forget(version)
         start = 0
         for fragment in version.fragments:
-            if fragment.identity == identity and options.selection.overlaps(fragment):
+            if fragment.identity != identity or not options.selection.overlaps(fragment):
+                continue
+            rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
+            try:
                 twin = self._twin(fragment)
-                index = self._index(fragment) if options.method == "approximate" else None
-                rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
-                yield Part(twin, index, start, _allowed(fragment, twin, rows, conditions))
-                start += len(twin.vectors)
+                allowed = _allowed(fragment, twin, rows, conditions)
+            except DamagedStorageError as error:
+                if not self._skip_damaged:
+                    raise
+                warnings.warn(str(error), DamagedFragmentWarning, stacklevel=2)
+                continue
+            index = self._index(fragment) if options.method == "approximate" else None
+            yield Part(twin, index, start, allowed)
+            start += len(twin.vectors)
 
     def _twin(self, fragment: Fragment) -> Twin:
         name = fragment.path.name
@@ -144,7 +174,7 @@ class Searcher:
         self, best: Best, parts: Sequence[Part], options: SearchOptions
     ) -> list[list[Match]]:
         least = -np.inf if options.threshold is None else options.threshold
-        found: list[list[Match | None]] = [[None] * options.top_k for _ in best.rows]
+        found: list[list[Match | None]] = [[None] * best.rows.shape[1] for _ in best.rows]
         source = SOURCES[self._dataset.modality]
         for part in parts:
             query, place = np.nonzero(part.holds(best.rows) & (best.scores >= least))
@@ -153,6 +183,20 @@ class Searcher:
             for q, p, row in zip(query.tolist(), place.tolist(), columns, strict=True):
                 found[q][p] = _match(row, source, float(best.scores[q, p]))
         return [[match for match in of_one if match] for of_one in found]
+
+
+def as_queries(queries: Any) -> tuple[np.ndarray, bool]:
+    """(d,) or (m, d) floats as (m, d) float32, and whether it was a single one.
+
+    Raises:
+        InputError: anything else, or NaN.
+    """
+    try:
+        given = np.asarray(queries)
+    except ValueError as error:
+        raise InputError("the queries differ in width; one model makes one width") from error
+    single = given.ndim == 1
+    return as_vectors(given[None] if single else given), single
 
 
 def _one(_: Fragment) -> int:
@@ -187,7 +231,7 @@ def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOpti
     cut = queries[:, :width]
     if not cut.any(axis=1).all():
         raise InputError("a query is a zero vector, which is like nothing; a blank text has none")
-    unit = unit_rows(cut) if options.metric == "cosine" else cut
+    unit = unit_rows(cut.astype(np.float64)) if options.metric == "cosine" else cut
     return np.ascontiguousarray(unit, np.float32)
 
 
@@ -208,7 +252,7 @@ def _scored_again(
     queries: np.ndarray, found: Best, parts: Sequence[Part], options: SearchOptions
 ) -> Best:
     """The candidates of a first pass by their exact scores."""
-    best = Best(len(queries), options.top_k)
+    best = Best.none(len(queries), min(options.top_k, found.rows.shape[1]))
     for part in parts:
         held = part.holds(found.rows)
         for i in np.flatnonzero(held.any(axis=1)):

@@ -12,12 +12,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from llm_compression.files.atomic import output_errors
 from llm_compression.memory.storage.dataset import SIDECARS
-from llm_compression.memory.storage.fragment import Fragment
+from llm_compression.memory.storage.fragment import Fragment, FragmentGoneError
 from llm_compression.memory.storage.sums import file_sum
 
 _DIGITS = 16
@@ -43,6 +42,7 @@ def make(fragment: Fragment, kind: str, write: Callable[[Path], None]) -> Path:
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
+        FragmentGoneError: compaction removed the fragment meanwhile, and with it this file.
     """
     folder = fragment.folder / SIDECARS
     with output_errors(folder):
@@ -55,8 +55,10 @@ def make(fragment: Fragment, kind: str, write: Callable[[Path], None]) -> Path:
                 os.fsync(stream.fileno())
             path = folder / f"{fragment.path.stem}.{kind}-{file_sum(draft)[:_DIGITS]}"
             return draft.rename(path)
-        except BaseException:
+        except BaseException as error:
             draft.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError) and not fragment.path.exists():
+                raise FragmentGoneError(str(fragment.path)) from error
             raise
 
 
@@ -87,7 +89,7 @@ def _intact(path: Path) -> bool:
         if file_sum(path)[:_DIGITS] == path.name.rpartition("-")[2]:
             return True
         path.unlink()
-    except FileNotFoundError:  # removed by another process meanwhile
+    except OSError:  # removed by another process meanwhile, or in a folder that is not ours
         pass
     return False
 
@@ -104,12 +106,3 @@ def _write(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-
-
-def lengths(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,) Euclidean lengths, in blocks that stay in the cache."""
-    found = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), 4096):
-        block = vectors[start : start + 4096]
-        found[start : start + 4096] = np.sqrt(np.einsum("nd,nd->n", block, block))
-    return found

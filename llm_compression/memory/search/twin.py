@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.memory.search.sidecar import lengths, mapped_table
+from llm_compression.memory.search.kernels import lengths
+from llm_compression.memory.search.sidecar import mapped_table
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import (
     EMBEDDING,
@@ -18,7 +19,7 @@ from llm_compression.memory.storage.layout import (
 
 SMALL = 2_048  # rows of a fragment that is rather decoded than given a file
 _LENGTH = "length"
-_UNIT = 1e-5  # lengths this near to 1 change no cosine by more than its rounding
+_UNIT = 5e-7  # lengths this near to 1 change a cosine by no more than float32 rounds it
 
 
 class Twin:
@@ -36,10 +37,10 @@ class Twin:
         build = functools.partial(_decoded, fragment)
         small = fragment.entry.file.rows <= SMALL
         self._table = build() if small else mapped_table(fragment, "twin", build)
-        column = self._table[EMBEDDING].chunk(0)
+        column = _whole(self._table[EMBEDDING])
         n, d = len(column), column.type.list_size
         self.vectors: np.ndarray = column.flatten().to_numpy().reshape(n, d)
-        stored = self._table[_LENGTH].chunk(0).to_numpy()
+        stored = _whole(self._table[_LENGTH]).to_numpy()
         self._lengths = None if (np.abs(stored - 1) <= _UNIT).all() else stored
         self._prefixes: dict[int, np.ndarray] = {}
 
@@ -103,6 +104,11 @@ def _decoded(fragment: Fragment) -> pa.Table:
     beside = others.append_column(_LENGTH, pa.array(lengths(vectors)))
     whole = beside.append_column(EMBEDDING, encode_vectors(vectors, "float32")[0])
     return whole.replace_schema_metadata(None).combine_chunks()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; it has several where strings beside it are beyond 2 GiB."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _binary(matrix: np.ndarray) -> pa.Array:

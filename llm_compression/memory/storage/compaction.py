@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from llm_compression.errors import DamagedStorageError, MissingDependencyError, OutputError
+from llm_compression.errors import DamagedStorageError, OutputError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import locked, sync_folder
 from llm_compression.memory.storage.dataset import (
@@ -62,7 +62,7 @@ def after_step(work: Callable[[], object]) -> None:
     """Do what may follow a step that is done, which no failure here may deny: it only warns."""
     try:
         work()
-    except (OutputError, DamagedStorageError, MissingDependencyError) as error:
+    except (OutputError, DamagedStorageError) as error:
         message = f"what was asked for is done, but files were not merged: {error}"
         warnings.warn(message, NotMergedWarning, stacklevel=4)
 
