@@ -7,6 +7,7 @@ the index finds. `docs/decisions/0003-approximate-index.md` says why usearch, an
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,14 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
         enable_key_lookups=False,  # keys are rows
     )
     index.add(np.arange(len(twin.vectors)), twin.vectors, threads=threads)
-    sidecar.make(twin.fragment, _KIND, lambda draft: index.save(str(draft)))
+    sidecar.make(twin.fragment, _KIND, lambda draft: _save(index, draft))
+
+
+def _save(index: Any, path: Path) -> None:
+    try:
+        index.save(str(path))
+    except RuntimeError as error:  # how usearch tells of a disk that is full, say
+        raise OSError(str(error)) from error
 
 
 class FragmentIndex:
