@@ -3,6 +3,8 @@
 A fragment never changes, so its index needs no upkeep: what was stored since stands in other
 fragments, which are searched exactly until they are large, and what was deleted is left out of what
 the index finds. `docs/decisions/0003-approximate-index.md` says why usearch, and its parameters.
+
+Equal vectors stand in it once: among many that are equal, a walk through the graph finds no others.
 """
 
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from llm_compression.errors import MissingDependencyError
 from llm_compression.memory.search import sidecar
@@ -49,7 +52,9 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
         expansion_add=_EXPANSION_ADD,
         enable_key_lookups=False,  # keys are rows
     )
-    index.add(np.arange(len(twin.vectors)), twin.vectors, threads=threads)
+    rows = np.flatnonzero(_first(twin) == np.arange(len(twin.vectors)))
+    every = len(rows) == len(twin.vectors)
+    index.add(rows, twin.vectors if every else twin.vectors[rows], threads=threads)
     sidecar.make(twin.fragment, _KIND, lambda draft: _save(index, draft))
 
 
@@ -61,29 +66,66 @@ def _save(index: Any, path: Path) -> None:
 
 
 class FragmentIndex:
-    """An index that is open, memory-mapped."""
+    """An index that is open, memory-mapped.
 
-    def __init__(self, index: Any) -> None:
+    Args:
+        index: of usearch.
+        first: (n,) the first row whose vector is that of each row; the index holds these alone.
+    """
+
+    def __init__(self, index: Any, first: np.ndarray) -> None:
         self._index = index
+        self._order = np.argsort(first, kind="stable")
+        self._first = first[self._order]
         self._one_at_a_time = threading.Lock()  # usearch lets go of the GIL, not of its buffers
 
     def search(self, queries: np.ndarray, k: int) -> Iterator[np.ndarray]:
-        """About the k nearest rows of each of (m, d) queries, int64."""
+        """About the k nearest rows of each of (m, d) queries, and those equal to them, int64."""
         for query in queries:
             with self._one_at_a_time:
                 self._index.expansion_search = max(_EXPANSION_SEARCH, k)
                 found = self._index.search(query, k).keys
-            yield found.astype(np.int64)
+            yield self._equal(found.astype(self._first.dtype))
+
+    def _equal(self, rows: np.ndarray) -> np.ndarray:
+        starts, stops = (np.searchsorted(self._first, rows, side) for side in ("left", "right"))
+        counts = stops - starts
+        before = np.cumsum(counts) - counts
+        found: np.ndarray = self._order[
+            np.repeat(starts - before, counts) + np.arange(counts.sum())
+        ]
+        return found
 
 
-def open_index(fragment: Fragment) -> FragmentIndex | None:
+def open_index(twin: Twin) -> FragmentIndex | None:
     """The fragment's index, if it has an intact one that this release of usearch can read."""
-    path = sidecar.find(fragment, _KIND)
+    path = sidecar.find(twin.fragment, _KIND)
     try:
         index = None if path is None else usearch().Index.restore(str(path), view=True)
     except RuntimeError:  # written by another release, or removed this moment
         return None
-    return None if index is None else FragmentIndex(index)
+    return None if index is None else FragmentIndex(index, _first(twin))
+
+
+def _first(twin: Twin) -> np.ndarray:
+    """(n,) uint32, the first row whose vector is that of each row, as far as the index tells."""
+    table = sidecar.mapped_table(
+        twin.fragment, "equal", lambda: pa.table({"first": _first_equal(twin.vectors)})
+    )
+    first: np.ndarray = table["first"].chunk(0).to_numpy()
+    return first
+
+
+def _first_equal(vectors: np.ndarray) -> np.ndarray:
+    """By hashes of the values as bfloat16, in which the index compares them."""
+    factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
+    hashes = np.empty(len(vectors), np.uint64)
+    for start in range(0, len(vectors), 4096):
+        bits = np.ascontiguousarray(vectors[start : start + 4096]).view(np.uint32)
+        values = (bits.astype(np.uint64) + 0x8000) >> 16
+        hashes[start : start + 4096] = (values * factors).sum(axis=1, dtype=np.uint64)
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    return first.astype(np.uint32)[which]
 
 
 def usearch() -> Any:

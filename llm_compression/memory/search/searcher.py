@@ -144,7 +144,7 @@ class Searcher:
                     raise
                 warnings.warn(str(error), DamagedFragmentWarning, stacklevel=2)
                 continue
-            index = self._index(fragment) if options.method == "approximate" else None
+            index = self._index(twin) if options.method == "approximate" else None
             yield Part(twin, index, start, allowed)
             start += len(twin.vectors)
 
@@ -155,10 +155,10 @@ class Searcher:
                 self._twins[name] = Twin(fragment)
             return self._twins[name]
 
-    def _index(self, fragment: Fragment) -> FragmentIndex | None:
-        name = fragment.path.name
+    def _index(self, twin: Twin) -> FragmentIndex | None:
+        name = twin.fragment.path.name
         with self._guard:
-            if name not in self._indexes and (found := open_index(fragment)):
+            if name not in self._indexes and (found := open_index(twin)):
                 self._indexes[name] = found
             return self._indexes.get(name)
 

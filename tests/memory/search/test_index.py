@@ -139,15 +139,25 @@ def test_only_rows_that_the_filter_leaves(tmp_path: Path, which: str) -> None:
         assert len({m.embedding_id for m in matches} & {ids[i] for i in row}) >= 0.8 * len(row)
 
 
-def test_zero_vectors_and_equal_ones_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 1])
+@pytest.mark.parametrize("noise", [0, 1e-7])
+def test_half_of_all_alike_does_not_hide_the_rest(
+    tmp_path: Path, length: float, noise: float
+) -> None:
     vectors = VECTORS.copy()
-    vectors[::10] = 0
-    vectors[1::10] = vectors[1]
-    storage = stored(tmp_path, vectors, fragments=1)
+    vectors[::2] = length * vectors[0] + noise * np.random.default_rng(0).normal(size=(N // 2, D))
+    storage = stored(tmp_path, vectors)
     assert storage.build_index("text") == 1
     found = [[m.score for m in matches] for matches in search(storage)]
     wanted = -np.sort(-scores_of(QUERIES, vectors), axis=1)[:, :10]
     assert np.isclose(found, wanted, atol=1e-6).mean() >= 0.95
+
+
+def test_equal_rows_are_all_found(storage: VectorStorage) -> None:
+    store(storage, np.repeat(VECTORS[:10], 100, axis=0), start=N)
+    storage.compact("text")
+    matches = search(storage, VECTORS[3], top_k=101)
+    assert {m.embedding_id for m in matches} == {"row 3", *names(100, start=N + 300)}
 
 
 @pytest.mark.parametrize("change", ["flipped", "cut", "empty", "removed"])
