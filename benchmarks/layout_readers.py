@@ -1,6 +1,6 @@
 """What DuckDB, Polars and pandas make of an embedding column, and how long they take to read it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ _LISTS: dict[str, tuple[Column, type[np.floating[Any]], dict[str, Any]]] = {
     "list of float32, split, zstd": (LISTS[1], np.float32, _SPLIT),
     "list of float16": (LISTS[1], np.float16, _PLAIN),
 }
-_ALL = {**_LISTS, "binary": (BINARY, np.float32, _PLAIN)}
+_ALL: Mapping[str, tuple[Column, Any, dict[str, Any]]] = {
+    **_LISTS,
+    "binary": (BINARY, np.float32, _PLAIN),
+}
 
 
 def readers(rows: np.ndarray, folder: Path, rounds: int) -> Section:
@@ -47,7 +50,7 @@ def _written(name: str, rows: np.ndarray, folder: Path) -> Path:
 
     column, dtype, encoding = _ALL[name]
     path = folder / f"{name}.parquet"
-    table = column.table(rows.astype(np.dtype(dtype)))
+    table = column.table(rows.astype(dtype))
     options = {"row_group_size": 16_384, "use_dictionary": False, "write_statistics": False}
     pq.write_table(table, path, **options, **encoding)
     return path

@@ -125,10 +125,8 @@ class Searcher:
         self, version: Snapshot, identity: VectorIdentity, options: SearchOptions
     ) -> Iterator[Part]:
         """The fragments to search, each with the rows that may be found."""
-        conditions, ids = (
-            Conditions(options.selection, self._dataset.modality),
-            options.selection.ids,
-        )
+        conditions = Conditions(options.selection, self._dataset.modality)
+        ids = options.selection.ids
         of_ids = None if ids is None else version.by_fragment(ids)
         self._forget(version)
         start = 0

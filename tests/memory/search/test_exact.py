@@ -13,11 +13,9 @@ from llm_compression.memory.search import kernels, part
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.search.reference import (
     clustered,
-    names,
     random,
     same,
     scores_of,
-    store,
     stored,
 )
 
