@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from llm_compression.engine.clip_engine import CLIPEngine as CLIPEngine
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
-    from llm_compression.memory.arrow_provider import ArrowEngineProvider as ArrowEngineProvider
-    from llm_compression.memory.arrow_provider import get_default_provider as get_default_provider
-    from llm_compression.memory.arrow_provider import reset_provider as reset_provider
-    from llm_compression.memory.cache import EmbeddingCache as EmbeddingCache
-    from llm_compression.memory.multimodal_provider import (
+    from llm_compression.memory.cache.cache import EmbeddingCache as EmbeddingCache
+    from llm_compression.memory.providers.arrow_provider import (
+        ArrowEngineProvider as ArrowEngineProvider,
+    )
+    from llm_compression.memory.providers.arrow_provider import (
+        get_default_provider as get_default_provider,
+    )
+    from llm_compression.memory.providers.arrow_provider import reset_provider as reset_provider
+    from llm_compression.memory.providers.multimodal_provider import (
         MultimodalEmbeddingProvider as MultimodalEmbeddingProvider,
     )
-    from llm_compression.memory.provider import EmbeddingProvider as EmbeddingProvider
+    from llm_compression.memory.providers.provider import EmbeddingProvider as EmbeddingProvider
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
     from llm_compression.multimodal.audio.encoder import AudioEncoder as AudioEncoder
     from llm_compression.multimodal.audio.processor import AudioProcessor as AudioProcessor
@@ -31,24 +35,24 @@ if TYPE_CHECKING:
 # Public names load on first use (PEP 562): importing the package loads neither torch nor pyarrow.
 _PUBLIC = {
     "ArrowEngine": "llm_compression.engine.arrow_engine",
-    "ArrowEngineProvider": "llm_compression.memory.arrow_provider",
+    "ArrowEngineProvider": "llm_compression.memory.providers.arrow_provider",
     "AudioEncoder": "llm_compression.multimodal.audio.encoder",
     "AudioProcessor": "llm_compression.multimodal.audio.processor",
     "CLIPEngine": "llm_compression.engine.clip_engine",
     "ClassEmbeddings": "llm_compression.engine.zero_shot",
-    "EmbeddingCache": "llm_compression.memory.cache",
-    "EmbeddingProvider": "llm_compression.memory.provider",
+    "EmbeddingCache": "llm_compression.memory.cache.cache",
+    "EmbeddingProvider": "llm_compression.memory.providers.provider",
     "EmbeddingRanges": "llm_compression.metrics.quantization",
     "ImageProcessor": "llm_compression.multimodal.vision.processor",
     "LLMCompressionError": "llm_compression.errors",
-    "MultimodalEmbeddingProvider": "llm_compression.memory.multimodal_provider",
+    "MultimodalEmbeddingProvider": "llm_compression.memory.providers.multimodal_provider",
     "TextEncoder": "llm_compression.multimodal.text.encoder",
     "VisionEncoder": "llm_compression.multimodal.vision.encoder",
     "WeightLoader": "llm_compression.weights.loader",
     "convert": "llm_compression.conversion.convert",
     "export": "llm_compression.conversion.export",
-    "get_default_provider": "llm_compression.memory.arrow_provider",
-    "reset_provider": "llm_compression.memory.arrow_provider",
+    "get_default_provider": "llm_compression.memory.providers.arrow_provider",
+    "reset_provider": "llm_compression.memory.providers.arrow_provider",
 }
 __all__ = [
     "ArrowEngine",

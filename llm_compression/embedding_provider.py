@@ -1,10 +1,10 @@
 """`EmbeddingProvider` and what gives one, under the path by which existing callers import them."""
 
-from llm_compression.memory.arrow_provider import (
+from llm_compression.memory.providers.arrow_provider import (
     ArrowEngineProvider,
     get_default_provider,
     reset_provider,
 )
-from llm_compression.memory.provider import EmbeddingProvider
+from llm_compression.memory.providers.provider import EmbeddingProvider
 
 __all__ = ["ArrowEngineProvider", "EmbeddingProvider", "get_default_provider", "reset_provider"]

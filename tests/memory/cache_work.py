@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_compression.memory.cache import EmbeddingCache
+from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.identity import VectorIdentity
 
 IDENTITY = VectorIdentity("a" * 64, "float32", 256, 8, normalized=True, precision="float32")

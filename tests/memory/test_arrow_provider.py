@@ -15,7 +15,7 @@ from llm_compression import (
 )
 from llm_compression.errors import InputError, ModalityUnavailableError
 from llm_compression.memory import arrow_provider
-from llm_compression.memory.provider import EmbeddingProviderProtocol
+from llm_compression.memory.providers.provider import EmbeddingProviderProtocol
 from tests.conftest import CheckpointFactory
 
 TEXTS = ["the cat sits", "a dog runs", "red"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from llm_compression import ArrowEngineProvider, EmbeddingCache, MultimodalEmbeddingProvider
 from llm_compression.errors import InputError
-from llm_compression.memory.content import image_digest, sound_digest, text_digest
+from llm_compression.memory.cache.content import image_digest, sound_digest, text_digest
 from tests.clip_checkpoints import pictures
 from tests.conftest import CheckpointFactory
 from tests.multimodal.pictures import PICTURE, RGB, encoded

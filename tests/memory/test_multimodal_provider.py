@@ -27,7 +27,7 @@ from llm_compression.memory.identities import (
     sound_identity,
     text_identity,
 )
-from llm_compression.memory.provider import EmbeddingProviderProtocol
+from llm_compression.memory.providers.provider import EmbeddingProviderProtocol
 from llm_compression.metrics.similarity import unit_rows
 from tests.clip_checkpoints import pictures
 from tests.memory.conftest import MakeProvider

@@ -7,7 +7,7 @@ import pytest
 
 from llm_compression import EmbeddingProvider
 from llm_compression.errors import InputError
-from llm_compression.memory.provider import EmbeddingProviderProtocol
+from llm_compression.memory.providers.provider import EmbeddingProviderProtocol
 
 PROVIDER = EmbeddingProvider()
 A, B = np.float32([3, 4]), np.float32([4, 3])

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.memory.cache import EmbeddingCache
+from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.identity import VectorIdentity
 
 T = TypeVar("T")

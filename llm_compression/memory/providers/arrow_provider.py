@@ -7,9 +7,9 @@ from pathlib import Path
 from llm_compression.engine.arrow_engine import ArrowEngine
 from llm_compression.errors import InputError, ModalityUnavailableError
 from llm_compression.files.paths import user_path
-from llm_compression.memory.cache import EmbeddingCache
-from llm_compression.memory.space_provider import SpaceProvider
-from llm_compression.memory.spaces import Model
+from llm_compression.memory.cache.cache import EmbeddingCache
+from llm_compression.memory.providers.space_provider import SpaceProvider
+from llm_compression.memory.providers.spaces import Model
 from llm_compression.weights.schema import MODEL_FILE
 
 _VARIABLE = "ARROW_MODEL_PATH"

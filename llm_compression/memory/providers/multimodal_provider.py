@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.memory.cache import EmbeddingCache
-from llm_compression.memory.space_provider import SpaceProvider
-from llm_compression.memory.spaces import KINDS, Model
+from llm_compression.memory.cache.cache import EmbeddingCache
+from llm_compression.memory.providers.space_provider import SpaceProvider
+from llm_compression.memory.providers.spaces import KINDS, Model
 from llm_compression.multimodal.inputs import as_texts
 
 if TYPE_CHECKING:

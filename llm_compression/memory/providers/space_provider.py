@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from llm_compression.errors import InputError
-from llm_compression.memory.cache import EmbeddingCache
-from llm_compression.memory.cached import through_cache
-from llm_compression.memory.content import image_digest, sound_digest, text_digest
+from llm_compression.memory.cache.cache import EmbeddingCache
+from llm_compression.memory.cache.cached import through_cache
+from llm_compression.memory.cache.content import image_digest, sound_digest, text_digest
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.provider import EmbeddingProvider
-from llm_compression.memory.spaces import KINDS, Model, Space, no_model
+from llm_compression.memory.providers.provider import EmbeddingProvider
+from llm_compression.memory.providers.spaces import KINDS, Model, Space, no_model
 from llm_compression.multimodal.inputs import as_texts, check_count
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
-from llm_compression.memory.cache_file import CacheFile
+from llm_compression.memory.cache.cache_file import CacheFile
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.multimodal.inputs import check_count
 

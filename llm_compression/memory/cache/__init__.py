@@ -1,0 +1,1 @@
+"""Vectors that need not be made again."""

@@ -1,0 +1,1 @@
+"""What turns texts, images and sounds into vectors for a memory system."""
