@@ -56,7 +56,8 @@ def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
 
 def is_unit(vectors: np.ndarray) -> np.ndarray:
     """(n, d) -> (n,) whether each has length 1, or is the zero vector of a blank text."""
-    lengths = np.linalg.norm(vectors, axis=1)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1)
     near: np.ndarray = (np.abs(lengths - 1) <= _UNIT) | (lengths == 0)
     return near
 

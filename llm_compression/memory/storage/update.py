@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.storage.layout import EMBEDDING, SCALE, SOURCES, decode_vectors
+from llm_compression.memory.storage.layout import EMBEDDING, SCALE, SOURCES
 from llm_compression.memory.storage.rows import Rows, as_vectors, build
 
 
@@ -31,13 +31,12 @@ class RowChange:
             InputError: a value that cannot be.
         """
         old = row.drop_columns([EMBEDDING, SCALE]).to_pylist()[0]
-        if self.embedding is None:
-            vectors = decode_vectors(row[EMBEDDING].chunk(0), row[SCALE].chunk(0))
-            dtype = old["dtype"]
+        if self.embedding is None:  # what is stored stays: int8 would lose a little each time
+            vectors, dtype = np.zeros((1, identity.dimension), np.float32), old["dtype"]
         else:
             vectors = as_vectors([self.embedding], 1)
         rows = self._built(old, vectors, identity, dtype)
-        if self.embedding is None:  # int8 would lose a little with every change
+        if self.embedding is None:
             for name in (EMBEDDING, SCALE):
                 place = rows.table.schema.get_field_index(name)
                 kept = rows.table.set_column(place, rows.table.schema.field(place), row[name])

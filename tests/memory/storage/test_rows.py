@@ -1,0 +1,281 @@
+"""Rows come back as they were stored, whatever their type, width, ids and metadata."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm_compression.errors import (
+    DuplicateIdError,
+    IdentityMismatchError,
+    InputError,
+    LLMCompressionError,
+    UnknownIdError,
+)
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage import dataset
+from llm_compression.memory.storage.layout import to_int8
+from llm_compression.memory.vector_storage import VectorStorage
+from tests.memory.storage.steps import held, put, vectors
+
+ODD = ["a/b", "..", "\0", "é" * 5_000, "\n", "\U0001f600", " ", "%s{}", "a", "A", "a\u0301", "á"]
+FLOATS = np.array([0.0, -0.0, 1e-45, 3.4e38, -3.4e38, 1 / 3, 65504, 6e-8], np.float32)
+
+
+def store(storage: VectorStorage, embeddings: object, **options) -> None:
+    n = len(embeddings)
+    storage.store("text", [f"id {i}" for i in range(n)], ["x"] * n, embeddings, **options)
+
+
+def bits(array: np.ndarray) -> bytes:
+    return array.tobytes()
+
+
+@pytest.mark.parametrize(("n", "width"), [(1, 1), (1, 4096), (37, 3), (5_000, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_vectors_come_back_to_the_bit(dtype: str, n: int, width: int, tmp_path: Path):
+    made = np.random.default_rng(0).standard_normal((n, width)).astype(np.float32)
+    made.ravel()[: min(made.size, 6)] = FLOATS[: min(made.size, 6)] if dtype == "float32" else 0
+    store(VectorStorage(tmp_path, dtype=dtype), made)
+    found = vectors(VectorStorage(tmp_path).query("text")["embedding"])
+    if dtype == "int8":
+        levels, scales = to_int8(made)
+        made = levels * scales[:, None]
+    assert found.dtype == np.float32
+    assert bits(found) == bits(made.astype(dtype if dtype == "float16" else "float32").astype("f4"))
+
+
+def test_int8_is_near_and_never_wraps():
+    made = np.array([[1, -1, 0.5], [0, 0, 0], [3.4e38, 1, -3.4e38], [2.66e-43, -2.66e-43, 0]], "f4")
+    levels, scales = to_int8(made)
+    assert np.array_equal(np.sign(levels), [[1, -1, 1], [0, 0, 0], [1, 0, -1], [1, -1, 0]])
+    assert np.abs(made[:3] - levels[:3] * scales[:3, None]).max() <= scales.max() / 2
+
+
+def test_a_batch_larger_than_a_fragment_is_one_step(tmp_path: Path):
+    n = 140_000
+    storage = VectorStorage(tmp_path)
+    made = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32)
+    ids = [str(i) for i in range(n)]
+    assert storage.store("text", ids, ids, made) == n
+    stats = storage.get_storage_stats()["text"]
+    assert (stats.rows, stats.fragments, stats.step) == (n, 2, 1)
+    rows = storage.query("text", columns=["embedding_id", "embedding"])
+    assert rows["embedding_id"].to_pylist() == ids
+    assert bits(vectors(rows["embedding"])) == bits(made)
+    two = storage.query("text", embedding_ids=["139999", "5"])
+    assert bits(vectors(two["embedding"])) == bits(made[[5, 139_999]])
+
+
+@pytest.mark.parametrize("modality", ["text", "vision", "audio", "clip"])
+def test_ids_may_be_any_text(modality: str, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    kinds = ["image"] * len(ODD) if modality == "clip" else None
+    storage.store(modality, ODD, ODD[::-1], np.eye(len(ODD)), kinds=kinds)
+    for i, one in enumerate(ODD):
+        (row,) = storage.query(modality, embedding_ids=[one]).to_pylist()
+        assert (row["embedding_id"], np.argmax(row["embedding"])) == (one, i)
+        assert storage.query(modality, sources=[one])["embedding_id"].to_pylist() == [ODD[-1 - i]]
+    assert storage.delete(modality, ODD[:5]) == 5
+    assert storage.query(modality)["embedding_id"].to_pylist() == ODD[5:]
+
+
+def test_ids_whose_hashes_agree_are_told_apart(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        "llm_compression.memory.storage.ids._hash_chunk", lambda ids: np.zeros(len(ids), np.uint64)
+    )
+    storage = VectorStorage(tmp_path)
+    put(storage, ["a", "b", "c"])
+    storage.delete("text", ["b"])
+    put(storage, ["b"], 1)
+    assert held(storage) == {"a": 0, "c": 0, "b": 1}
+    assert storage.query("text", embedding_ids=["d"]).num_rows == 0
+
+
+CONTENTS = [{}, {"": {"": [None, [1, {"x": True}]]}}, {"n": 2**63}, {"x": 1e-320, "y": -0.0}]
+
+
+def test_what_stands_beside_a_vector_comes_back(tmp_path: Path):
+    times = [
+        datetime(1, 1, 1),  # noqa: DTZ001  without a zone it is UTC
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, timezone.utc),
+        datetime(2026, 1, 1, 5, tzinfo=timezone(timedelta(hours=5))),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, timezone.utc),
+    ]
+    storage = VectorStorage(tmp_path)
+    storage.store(
+        "audio", list("abcd"), list("wxyz"), np.eye(4), model="m", metadata=CONTENTS,
+        timestamps=times, durations=[0, 0.5, None, 3e38],
+    )  # fmt: skip
+    rows = VectorStorage(tmp_path).query("audio").to_pylist()
+    assert [json.loads(row["metadata"]) for row in rows] == CONTENTS
+    utc = [time if time.tzinfo else time.replace(tzinfo=timezone.utc) for time in times]
+    assert [row["timestamp"] for row in rows] == utc
+    assert [row["duration_seconds"] for row in rows] == [0, 0.5, None, np.float32(3e38)]
+    assert {row["modality"] for row in rows} == {"audio"}
+    fixed = ("model", "fingerprint", "dtype", "normalized", "dimension")
+    assert {tuple(row[name] for name in fixed) for row in rows} == {("m", "m", "float32", True, 4)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize(
+    ("change", "column", "value"),
+    [
+        ({"source": "new"}, "audio_id", "new"),
+        ({"metadata": {"n": 5}}, "metadata", '{"n": 5}'),
+        ({"duration": 7}, "duration_seconds", 7.0),
+        ({"timestamp": datetime(2020, 1, 1, tzinfo=timezone.utc)}, "timestamp", None),
+        ({"embedding": [0, 0, 1.0]}, "embedding", [0, 0, 1]),
+        ({}, "source", None),
+    ],
+)
+def test_an_update_changes_what_is_given_alone(change, column, value, dtype: str, tmp_path: Path):
+    storage = VectorStorage(tmp_path, dtype=dtype)
+    made = np.random.default_rng(5).standard_normal((12, 3))
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    ids = [str(i) for i in range(12)]
+    content = [{"o": i} for i in range(12)]
+    storage.store("audio", ids, ids, made, metadata=content, durations=[1] * 12)
+    before = {row["embedding_id"]: row for row in storage.query("audio").to_pylist()}
+    for one in ids[4:]:
+        storage.update("audio", one, **change)
+    after = {row["embedding_id"]: row for row in storage.query("audio").to_pylist()}
+    wanted = change.get("timestamp", value)
+    for one in ids:
+        changed = {column: wanted} if one in ids[4:] and change else {}
+        assert after[one] == {**before[one], **changed}
+
+
+def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
+    one = VectorStorage(tmp_path)
+    store(one, np.eye(2), model="one")
+    for embeddings, model, said in [
+        (np.eye(1, 2), "two", "model is 'one' there, 'two' here"),
+        (np.eye(1, 3), "one", "dimension is 2 there, 3 here"),
+        (np.ones((1, 2)), "one", "normalized is True there, False here"),
+    ]:
+        with pytest.raises(IdentityMismatchError, match=f"{tmp_path / 'text'} .*{said}"):
+            one.store("text", ["new"], ["x"], embeddings, model=model)
+    with pytest.raises(IdentityMismatchError, match="dimension is 2 there, 3 here"):
+        one.update("text", "id 0", embedding=[0, 0, 1.0])
+    both = VectorStorage(tmp_path, several_models=True)
+    both.store("text", ["new"], ["x"], np.eye(1, 2), model="two")
+    assert [found.model for found in both.identities("text")] == ["one", "two"]
+    both.delete("text", ["id 0", "id 1"])
+    assert [found.model for found in both.identities("text")] == ["two"]
+
+
+def identity(**changed) -> VectorIdentity:
+    known = {"modality": "text", "model": "m", "dimension": 2}
+    return VectorIdentity.declared(**{**known, **changed}, normalized=True, precision="float32")
+
+
+SURROGATE = "\ud800"
+BAD = [
+    ({"ids": ["a", "a"]}, DuplicateIdError, "'a' stands twice"),
+    ({"ids": ["a", ""]}, InputError, "id of row 1 is empty"),
+    ({"ids": "ab"}, InputError, "list of strings"),
+    ({"ids": ["a", 5]}, InputError, "list of strings"),
+    ({"ids": None}, InputError, "list of strings"),
+    ({"ids": ["a"]}, InputError, "1 rows have embeddings of shape"),
+    ({"ids": ["a", SURROGATE]}, InputError, "lone surrogate"),
+    ({"sources": ["a"]}, InputError, "one entry for each of the 2 rows"),
+    ({"sources": "ab"}, InputError, "give a list"),
+    ({"sources": iter("ab")}, InputError, "give a list"),
+    ({"sources": ["a", None]}, InputError, "row 1 is NoneType; give a string"),
+    ({"sources": ["a", SURROGATE]}, InputError, "row 1 holds a lone surrogate"),
+    ({"embeddings": [[1.0, 2], [1]]}, InputError, "differ in width"),
+    ({"embeddings": [[1.0, 2], [np.nan, 1]]}, InputError, "row 1 holds NaN or infinite"),
+    ({"embeddings": [[1.0, 1e300], [1, 1]]}, InputError, "row 0 holds NaN or infinite"),
+    ({"embeddings": [[1, 2], [3, 4]]}, InputError, "are int64; give floats"),
+    ({"embeddings": [["a"], ["b"]]}, InputError, r"must be \(n, d\) floats"),
+    ({"embeddings": [1.0, 2.0]}, InputError, r"of shape \(2,\)"),
+    ({"embeddings": np.ones((2, 0))}, InputError, r"of shape \(2, 0\)"),
+    ({"embeddings": np.ones((2, 2)), "identity": identity()}, InputError, "has length 1.414"),
+    ({"identity": identity(dimension=3)}, InputError, "2 wide, their identity says 3"),
+    ({"identity": identity(modality="clip")}, InputError, "do not belong into 'text'"),
+    ({"model": 5}, InputError, "model takes a list of strings"),
+    ({"model": SURROGATE}, InputError, "lone surrogate"),
+    ({"kinds": ["text", "image"]}, InputError, "row 1 was made from 'image'"),
+    ({"metadata": [{}]}, InputError, "one entry for each"),
+    ({"metadata": {"a": 1}}, InputError, "give a list"),
+    ({"metadata": [{}, "x"]}, InputError, "row 1 is str; give a dict"),
+    ({"metadata": [{}, {"a": {1}}]}, InputError, "row 1 is no JSON"),
+    ({"metadata": [{}, {"a": float("nan")}]}, InputError, "row 1 is no JSON"),
+    ({"metadata": [{}, {"a": SURROGATE}]}, InputError, "row 1 is no JSON"),
+    ({"metadata": [{}, {SURROGATE: 1}]}, InputError, "row 1 is no JSON"),
+    ({"metadata": [{}, {"a": 10**400}]}, InputError, "row 1 is no JSON"),
+    ({"timestamps": ["2026-01-01"] * 2}, InputError, "is no datetime"),
+    ({"timestamps": "2026-01-01"}, InputError, "give a list"),
+    (
+        {"timestamps": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))},
+        InputError,
+        "not within years 1 to 9999",
+    ),
+    ({"durations": [1, -1]}, InputError, "row 1 is -1; give seconds"),
+    ({"durations": [1, 1e39]}, InputError, "give seconds"),
+    ({"durations": [1, float("nan")]}, InputError, "give seconds"),
+    ({"durations": [1, "2"]}, InputError, "give seconds"),
+    ({"durations": [True, 1]}, InputError, "give seconds"),
+]
+
+
+@pytest.mark.parametrize(("bad", "error", "said"), BAD)
+def test_a_row_that_cannot_be_is_refused(bad, error, said: str, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    good = {"ids": ["a", "b"], "sources": ["a", "b"], "embeddings": np.eye(2)}
+    storage.store("text", ["old"], ["old"], np.eye(1, 2), model="m")
+    with pytest.raises(error, match=said):
+        storage.store("text", **{"model": "m", **good, **bad})
+    assert storage.query("text")["embedding_id"].to_pylist() == ["old"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda storage: VectorStorage(storage.path, dtype="bfloat16"),
+        lambda storage: VectorStorage(storage.path, on_damage="ignore"),
+        lambda storage: storage.store("clip", ["a"], ["a"], np.eye(1)),
+        lambda storage: storage.count("smell"),
+        lambda storage: storage.update("text", "a", embedding=[[1.0], [2.0, 3]]),
+        lambda storage: storage.update("text", "a", embedding=[float("inf"), 0]),
+        lambda storage: storage.update("text", "a", source=5),
+        lambda storage: storage.update("text", "a", duration=-1),
+        lambda storage: storage.update("text", 5),
+        lambda storage: storage.delete("text", "a"),
+        lambda storage: storage.delete("text", ["a", "no"]),
+        lambda storage: storage.update("text", "no", source="x"),
+    ],
+)
+def test_a_call_that_cannot_be_changes_nothing(call, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    put(storage, ["a"])
+    with pytest.raises((InputError, UnknownIdError)) as said:
+        call(storage)
+    assert isinstance(said.value, LLMCompressionError)
+    assert held(storage) == {"a": 0}
+
+
+def test_float16_takes_no_value_beyond_its_largest(tmp_path: Path):
+    with pytest.raises(InputError, match="beyond float16's 65504"):
+        store(VectorStorage(tmp_path, dtype="float16"), np.array([[1.0, 70_000]]))
+
+
+def test_ids_from_a_generator_are_all_deleted(tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    put(storage, ["a", "b", "c"])
+    assert storage.delete("text", (one for one in "ab")) == 2
+    assert storage.delete("text", ["a", "c", "c"], missing_ok=True) == 1
+
+
+def test_no_rows_are_stored_as_none(tmp_path: Path):
+    assert VectorStorage(tmp_path).store("text", [], [], np.empty((0, 3))) == 0
+    assert VectorStorage(tmp_path).count("text") == 0
+
+
+def test_the_largest_fragment_is_bounded_in_bytes():
+    assert dataset.max_rows(384) == dataset.MAX_ROWS
+    assert dataset.max_rows(4096) * 4096 * 4 == 256 << 20
+    assert dataset.max_rows(1 << 30) == 1
