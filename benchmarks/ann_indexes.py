@@ -80,6 +80,7 @@ def view_usearch(path: Path) -> Any:
 
 def _open_usearch(threads: int, folder: Path, rows: np.ndarray) -> Search:
     indexes = [view_usearch(path) for path in sorted(folder.glob("*.usearch"))]
+    threads = min(threads, len(indexes))
     pool = ThreadPoolExecutor(threads)
 
     def search(query: np.ndarray, effort: int) -> np.ndarray:
