@@ -14,7 +14,7 @@ from llm_compression import (
     reset_provider,
 )
 from llm_compression.errors import InputError, ModalityUnavailableError
-from llm_compression.memory import arrow_provider
+from llm_compression.memory.providers import arrow_provider
 from llm_compression.memory.providers.provider import EmbeddingProviderProtocol
 from tests.conftest import CheckpointFactory
 

@@ -20,13 +20,13 @@ from llm_compression import (
     VisionEncoder,
 )
 from llm_compression.errors import CheckpointNotFoundError, InputError, ModalityUnavailableError
-from llm_compression.memory import spaces
 from llm_compression.memory.identities import (
     clip_identity,
     image_identity,
     sound_identity,
     text_identity,
 )
+from llm_compression.memory.providers import spaces
 from llm_compression.memory.providers.provider import EmbeddingProviderProtocol
 from llm_compression.metrics.similarity import unit_rows
 from tests.clip_checkpoints import pictures
