@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from llm_compression.memory.vector_storage import VectorStorage
-from tests.memory.storage.steps import vectors
+from tests.memory.storage.steps import held, put, vectors
 
 N = 50
 
@@ -61,3 +61,22 @@ def test_live_rows_are_read(read: Callable[[str], dict[str, tuple]], compacted: 
         packed = isinstance(embedding, bytes)
         numbers = np.frombuffer(embedding, np.int8) if packed else np.array(embedding, np.float32)
         assert np.array_equal(numbers * np.float32(1 if scale is None else scale), wanted[one])
+
+
+def test_live_rows_are_read_with_the_manifest_before_compaction(tmp_path: Path):
+    """As `docs/storage.md` says."""
+    storage = VectorStorage(tmp_path, auto_compact=False)
+    for start in (0, 10):
+        put(storage, [str(i) for i in range(start, start + 10)])
+    storage.delete("text", ["3", "4"])
+    put(storage, ["5"], 1, replace=True)
+    found = []
+    folder = tmp_path / "text"
+    for entry in json.loads((folder / "manifest.json").read_text())["fragments"]:
+        live = f"SELECT embedding_id FROM read_parquet('{folder}/data/{entry['file']['name']}', "
+        live += "file_row_number = true)"
+        if entry["deleted"]:
+            dead = f"SELECT row FROM '{folder}/deleted/{entry['deleted']['name']}'"
+            live += f" WHERE file_row_number NOT IN ({dead})"
+        found += [one for (one,) in duckdb.sql(live).fetchall()]
+    assert found == list(held(storage))
