@@ -31,12 +31,12 @@ class Fault:
     """Lets a number of changes through and refuses the next one."""
 
     def __init__(self, number: int, code: int) -> None:
-        self.left, self.code, self.refused = number, code, ""
+        self.left, self.code, self.refused, self.path = number, code, "", ""
 
     def __call__(self, op: Op) -> None:
         self.left -= 1
         if self.left == -1:
-            self.refused = op.kind
+            self.refused, self.path = op.kind, op.path
             raise OSError(self.code, os.strerror(self.code))
 
 
@@ -96,6 +96,8 @@ def fails_at(fault: Fault, step: Step, path: Path) -> bool:
     assert f"cannot write {path / 'text'}" in said or not said
     renamed = any(op.kind == "rename" and b"manifest" in op.value for op in calls.log)
     assert renamed or said
+    assert not said or not renamed or fault.refused == "fsync"
+    assert fault.refused != "write" or not (path / fault.path).exists()  # it may have filled a disk
     for state in (held(storage), held(VectorStorage(path))):
         assert state == (after(before, step) if renamed else before)
     assert_works_on(path)
