@@ -77,12 +77,12 @@ class Snapshot:
 
     def find(self, ids: Sequence[str]) -> dict[str, tuple[Fragment, int]]:
         """Where those of ``ids`` that are stored stand."""
-        hashes, wanted = hash_ids(pa.array(ids, pa.string())), set(ids)
+        hashes = hash_ids(pa.array(ids, pa.string()))
         found: dict[str, tuple[Fragment, int]] = {}
         for fragment in self.fragments:
             nothing: dict[str, int] = {}
             names = self._of(fragment, lambda f: f.find(hashes), nothing)
-            found.update({one: (fragment, row) for one, row in names.items() if one in wanted})
+            found.update({one: (fragment, row) for one, row in names.items()})
         return {one: found[one] for one in ids if one in found}
 
     def select(self, selection: Selection) -> Iterator[tuple[Fragment, Rows]]:

@@ -20,14 +20,27 @@ IDENTITIES = [
 ]
 LIMIT = max_rows(384) // 2  # rows of fragments that are large enough to be left alone
 CLASSES = _class(LIMIT) + 1
+
+
+def zigzag(i: int) -> int:
+    """Seven rows one by one, then eight at once; after four such 64, and so on."""
+    size = 1
+    i, rest = divmod(i, 8)
+    while not rest and i and size < LIMIT:
+        size *= 8
+        i, rest = divmod(i, 4)
+    return size
+
+
 SERIES = {
-    "single rows": lambda chosen: 1,
-    "thousands": lambda chosen: 1000,
-    "single rows and thousands": lambda chosen: chosen.choice((1, 1000)),
-    "all sizes": lambda chosen: int(8 ** chosen.uniform(0, 5.6)),
-    "just below a class": lambda chosen: chosen.choice((7, 63, 511)),
-    "ever smaller": lambda chosen: max(1, int(4000 * chosen.random() ** 8)),
-    "a few large ones between": lambda chosen: 100_000 if chosen.random() < 0.02 else 3,
+    "single rows": lambda chosen, i: 1,
+    "thousands": lambda chosen, i: 1000,
+    "single rows and thousands": lambda chosen, i: chosen.choice((1, 1000)),
+    "all sizes": lambda chosen, i: int(8 ** chosen.uniform(0, 5.6)),
+    "just below a class": lambda chosen, i: chosen.choice((7, 63, 511)),
+    "ever smaller": lambda chosen, i: max(1, int(4000 * chosen.random() ** 8)),
+    "larger ones between smaller ones": lambda chosen, i: zigzag(i + 1),
+    "a few large ones between": lambda chosen, i: 100_000 if chosen.random() < 0.02 else 3,
 }
 
 
@@ -71,8 +84,8 @@ def bound(fragments: list[Fragment]) -> int:
 @pytest.mark.parametrize("count", [600, pytest.param(6_000, marks=pytest.mark.slow)])
 def test_files_and_rewriting_are_bounded(series: str, count: int):
     simulation, chosen = Simulation(), random.Random(count)
-    for _ in range(count):
-        simulation.store(SERIES[series](chosen))
+    for i in range(count):
+        simulation.store(SERIES[series](chosen, i))
         assert len(simulation.fragments) < bound(simulation.fragments)
     assert simulation.written <= CLASSES * simulation.stored
     assert sum(one.entry.live for one in simulation.fragments) == simulation.stored
