@@ -200,12 +200,16 @@ class VectorStorage(VectorReader):
             warnings.warn(message, SidecarWarning, stacklevel=4)
 
     def _declared(self, modality: str, model: str, vectors: np.ndarray) -> VectorIdentity:
-        """The identity of vectors of a named model; of unit length if they and their like are."""
-        unit = bool(is_unit(vectors).all())
-        made = VectorIdentity.declared(
-            modality, model, vectors.shape[1], normalized=unit, precision="float32"
+        """The identity of vectors of a named model; of unit length if they and their like are.
+
+        Zero vectors, as blank texts have, are like either; where they come first, nobody knows.
+        """
+        loose, unit = (
+            VectorIdentity.declared(
+                modality, model, vectors.shape[1], normalized=normalized, precision="float32"
+            )
+            for normalized in (False, True)
         )
-        loose = VectorIdentity.declared(
-            modality, model, vectors.shape[1], normalized=False, precision="float32"
-        )
-        return loose if loose in self.identities(modality) else made
+        there = self.identities(modality)
+        known = unit in there or bool(vectors.any(axis=1).all())
+        return unit if known and loose not in there and is_unit(vectors).all() else loose

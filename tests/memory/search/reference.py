@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.vector_storage import VectorStorage
 
@@ -58,9 +59,12 @@ def store(
     storage: VectorStorage, vectors: np.ndarray, *, start: int = 0, fragments: int = 1,
     modality: str = "text", **columns: object,
 ) -> None:  # fmt: skip
+    made = VectorIdentity.declared(
+        modality, "m", vectors.shape[1], normalized=False, precision="float32"
+    )
     for rows in np.array_split(np.arange(len(vectors)), fragments):
         ids = [f"row {start + i}" for i in rows]
-        storage.store(modality, ids, ids, vectors[rows], identity=None, **columns)  # type: ignore[arg-type]
+        storage.store(modality, ids, ids, vectors[rows], identity=made, **columns)  # type: ignore[arg-type]
 
 
 def same(

@@ -139,6 +139,19 @@ def test_vectors_of_several_models_are_kept_apart(tmp_path: Path) -> None:
         storage.search(query, identity=other)
 
 
+def test_a_blank_texts_vector_may_be_stored_first(tmp_path: Path) -> None:
+    """It is zero, which tells nothing of the length of those to come."""
+    storage = VectorStorage(tmp_path)
+    for i, vector in enumerate(([0.0, 0], [3.0, 4], [1.0, 0], [0.0, 0])):
+        storage.store("text", [str(i)], [str(i)], [vector])
+    assert [m.embedding_id for m in storage.search([3.0, 4])] == ["1", "2", "0", "3"]
+    unit = VectorStorage(tmp_path / "unit")
+    for i, vector in enumerate(([1.0, 0], [0.0, 0])):
+        unit.store("text", [str(i)], [str(i)], [vector])
+    with pytest.raises(IdentityMismatchError, match="normalized is True there, False here"):
+        unit.store("text", ["2"], ["2"], [[3.0, 4]])
+
+
 def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
