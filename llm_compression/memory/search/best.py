@@ -46,6 +46,6 @@ class Best:
         last, k = self.scores[:, -1:], self.scores.shape[1]
         if scores.shape[1] <= 4 * k or not np.isneginf(last).any():
             return last
-        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        least = np.partition(scores, -k, axis=1)[:, -k, None]
         floor: np.ndarray = np.maximum(last, np.nextafter(least, np.float32(-np.inf)))
         return floor

@@ -81,9 +81,9 @@ class Part:
     ) -> np.ndarray:
         """Inner products with unit queries as cosines, where those are asked for."""
         lengths = self.twin.lengths(width) if options.metric == "cosine" else None
-        if lengths is None:
-            return scores
-        return scores / np.where(lengths[rows] == 0, 1, lengths[rows])
+        if lengths is not None:
+            scores /= np.where(lengths[rows] == 0, 1, lengths[rows])
+        return scores
 
     def _ask(
         self, index: FragmentIndex, queries: np.ndarray, best: Best, options: SearchOptions
