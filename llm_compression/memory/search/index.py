@@ -121,8 +121,8 @@ def _first_equal(vectors: np.ndarray) -> np.ndarray:
     factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
     hashes = np.empty(len(vectors), np.uint64)
     for start in range(0, len(vectors), 4096):
-        bits = np.ascontiguousarray(vectors[start : start + 4096]).view(np.uint32)
-        values = (bits.astype(np.uint64) + 0x8000) >> 16
+        block = vectors[start : start + 4096] + np.float32(0)  # -0 becomes 0
+        values = (block.view(np.uint32).astype(np.uint64) + 0x8000) >> 16
         hashes[start : start + 4096] = (values * factors).sum(axis=1, dtype=np.uint64)
     _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     return first.astype(np.uint32)[which]

@@ -4,6 +4,7 @@ import json
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from llm_compression.memory.search.index import (
 from llm_compression.memory.search.options import Match, SearchOptions
 from llm_compression.memory.search.part import Part
 from llm_compression.memory.search.twin import Twin
+from llm_compression.memory.storage.arrow import times
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import SOURCES
@@ -39,7 +41,7 @@ from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.batching import with_progress
 
 _LONG = 4  # files from which a terminal sees a progress bar unasked
-_COLUMNS = ["embedding_id", "modality", "model", "timestamp", "duration_seconds", "metadata"]
+_COLUMNS = ["embedding_id", "modality", "model", "duration_seconds", "metadata"]
 
 
 class Searcher:
@@ -177,9 +179,11 @@ class Searcher:
         for part in parts:
             query, place = np.nonzero(part.holds(best.rows) & (best.scores >= least))
             rows = best.rows[query, place] - part.start
-            columns = part.twin.table([*_COLUMNS, source], rows).to_pylist()
-            for q, p, row in zip(query.tolist(), place.tolist(), columns, strict=True):
-                found[q][p] = _match(row, source, float(best.scores[q, p]))
+            table = part.twin.table([*_COLUMNS, source, "timestamp"], rows)
+            columns = table.drop_columns(["timestamp"]).to_pylist()
+            when = times(table["timestamp"])
+            for q, p, row, time in zip(query, place, columns, when, strict=True):
+                found[q][p] = _match(row, source, float(best.scores[q, p]), time)
         return [[match for match in of_one if match] for of_one in found]
 
 
@@ -260,6 +264,6 @@ def _scored_again(
     return best
 
 
-def _match(row: dict[str, object], source: str, score: float) -> Match:
-    metadata = json.loads(str(row.pop("metadata")))
-    return Match(source=row.pop(source), score=score, metadata=metadata, **row)  # type: ignore[arg-type]
+def _match(row: dict[str, Any], source: str, score: float, time: datetime) -> Match:
+    metadata = json.loads(row.pop("metadata"))
+    return Match(source=row.pop(source), score=score, timestamp=time, metadata=metadata, **row)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,19 @@ def arguments(table: pa.Table, modality: str) -> dict[str, Any]:
     }
 
 
+def times(column: pa.ChunkedArray) -> list[Any]:
+    """Timestamps of `layout.TIMESTAMP` as datetimes of UTC, or None.
+
+    Arrow's own way parses the name of the zone by a regular expression of the C++ library, which
+    crashes the process where usearch was imported before pyarrow, as that brings another one.
+    """
+    counts = column.cast(pa.int64()).to_pylist()
+    return [None if n is None else _EPOCH + timedelta(microseconds=n) for n in counts]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
 def _optional(table: pa.Table, name: str) -> list[Any] | None:
     if name not in table.column_names:
         return None
@@ -69,8 +83,7 @@ def _times(table: pa.Table) -> list[Any] | None:
     column = table["timestamp"]
     if not pa.types.is_timestamp(column.type):
         raise InputError(f"column 'timestamp' is {column.type}; give timestamps")
-    times: list[Any] = column.cast(TIMESTAMP, safe=False).to_pylist()
-    return times
+    return times(column.cast(TIMESTAMP, safe=False))
 
 
 def _metadata(table: pa.Table) -> list[Any]:
