@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from llm_compression.engine.clip_engine import CLIPEngine as CLIPEngine
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
-    from llm_compression.memory.cache.cache import EmbeddingCache as EmbeddingCache
-    from llm_compression.memory.providers.arrow_provider import (
-        ArrowEngineProvider as ArrowEngineProvider,
-    )
-    from llm_compression.memory.providers.arrow_provider import (
-        get_default_provider as get_default_provider,
-    )
+    from llm_compression.memory.providers.arrow_provider import ArrowEngineProvider as ArrowEngineProvider
+    from llm_compression.memory.providers.arrow_provider import get_default_provider as get_default_provider
     from llm_compression.memory.providers.arrow_provider import reset_provider as reset_provider
+    from llm_compression.memory.cache.cache import EmbeddingCache as EmbeddingCache
+    from llm_compression.memory.identity import VectorIdentity as VectorIdentity
+    from llm_compression.memory.migration import migrate as migrate
     from llm_compression.memory.providers.multimodal_provider import (
         MultimodalEmbeddingProvider as MultimodalEmbeddingProvider,
     )
+    from llm_compression.memory.multimodal_storage import MultimodalStorage as MultimodalStorage
     from llm_compression.memory.providers.provider import EmbeddingProvider as EmbeddingProvider
+    from llm_compression.memory.recovery import recover as recover
+    from llm_compression.memory.search.options import Match as Match
     from llm_compression.metrics.quantization import EmbeddingRanges as EmbeddingRanges
     from llm_compression.multimodal.audio.encoder import AudioEncoder as AudioEncoder
     from llm_compression.multimodal.audio.processor import AudioProcessor as AudioProcessor
@@ -45,13 +46,18 @@ _PUBLIC = {
     "EmbeddingRanges": "llm_compression.metrics.quantization",
     "ImageProcessor": "llm_compression.multimodal.vision.processor",
     "LLMCompressionError": "llm_compression.errors",
+    "Match": "llm_compression.memory.search.options",
     "MultimodalEmbeddingProvider": "llm_compression.memory.providers.multimodal_provider",
+    "MultimodalStorage": "llm_compression.memory.multimodal_storage",
     "TextEncoder": "llm_compression.multimodal.text.encoder",
+    "VectorIdentity": "llm_compression.memory.identity",
     "VisionEncoder": "llm_compression.multimodal.vision.encoder",
     "WeightLoader": "llm_compression.weights.loader",
     "convert": "llm_compression.conversion.convert",
     "export": "llm_compression.conversion.export",
     "get_default_provider": "llm_compression.memory.providers.arrow_provider",
+    "migrate": "llm_compression.memory.migration",
+    "recover": "llm_compression.memory.recovery",
     "reset_provider": "llm_compression.memory.providers.arrow_provider",
 }
 __all__ = [
@@ -66,14 +72,19 @@ __all__ = [
     "EmbeddingRanges",
     "ImageProcessor",
     "LLMCompressionError",
+    "Match",
     "MultimodalEmbeddingProvider",
+    "MultimodalStorage",
     "TextEncoder",
+    "VectorIdentity",
     "VisionEncoder",
     "WeightLoader",
     "__version__",
     "convert",
     "export",
     "get_default_provider",
+    "migrate",
+    "recover",
     "reset_provider",
 ]
 

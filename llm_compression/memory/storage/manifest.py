@@ -12,10 +12,7 @@ from llm_compression.weights import seal
 FORMAT_VERSION = 1
 DATA, DELETED = "data", "deleted"
 MANIFEST = "manifest.json"
-_REMEDY = (
-    "restore it from a backup, or save the rows with "
-    "llm_compression.memory.storage.recovery.recover"
-)
+_REMEDY = "restore it from a backup, or save the rows with llm_compression.recover(path, target)"
 
 
 @dataclass(frozen=True)
