@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llm_compression.errors import InputError, StorageError, StorageNotFoundError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.multimodal_storage import MultimodalStorage
+from llm_compression.memory.storage.arrow import matrix
+from llm_compression.memory.storage.layout import EMBEDDING
 from llm_compression.memory.storage.predecessor import predecessor_files, read_predecessor
 
 
@@ -14,22 +18,25 @@ def migrate(
     source: str | Path,
     target: str | Path,
     *,
-    dtype: str = "float16",
+    dtype: str | None = None,
     several_models: bool = False,
     duplicates: str = "error",
+    invalid: str = "error",
 ) -> dict[str, int]:
-    """Store the rows of an old dataset in a new folder, and say how many of each modality.
+    """Store the rows of an old dataset in a new folder, and say how many came of each modality.
 
-    The old files stay as they are. Each modality comes over as a whole or not at all, and after
-    a kill the same call goes on.
+    The old files stay as they are. The rows of one model in a modality come over all or none, and
+    after a kill the same call goes on: rows whose ids the target has stay as they are there.
 
     Args:
-        source: a folder with ``vision/embeddings.parquet`` and its like.
+        source: a folder with ``vision/embeddings.parquet`` and its like. Times in it are UTC.
         target: the folder of a `MultimodalStorage`.
-        dtype: how to store; the old system stored float16, which loses nothing more.
+        dtype: how to store; None as the old file does, which is float16 and loses nothing more.
         several_models: take rows of several models, of which each finds only its like.
         duplicates: ids that stand twice, which the old system let pass, are an ``error``, or the
             ``last`` row counts.
+        invalid: rows without an embedding, or with NaN in it, are an ``error``, or ``skip`` leaves
+            them out.
 
     Raises:
         StorageNotFoundError: there is nothing of the old system in ``source``.
@@ -42,13 +49,29 @@ def migrate(
         raise StorageNotFoundError(f"no embeddings.parquet of the earlier system in {old}")
     if old.resolve() == new.resolve():
         raise InputError(f"{new} is the old folder; choose another, so that nothing is mixed")
-    if duplicates not in ("error", "last"):
-        raise InputError(f"duplicates {duplicates!r} is not one of error, last")
-    tables = {name: _unique(read_predecessor(old, name), name, duplicates) for name in files}
+    for name, value, other in (("duplicates", duplicates, "last"), ("invalid", invalid, "skip")):
+        if value not in ("error", other):
+            raise InputError(f"{name} {value!r} is not one of error, {other}")
+    tables = {name: read_predecessor(old, name) for name in files}
     for name, table in tables.items():
-        _check_models(table, name, several_models=several_models)
-    storage = MultimodalStorage(new, dtype=dtype, several_models=several_models)
-    return {name: storage.store_table(name, table, replace=True) for name, table in tables.items()}
+        tables[name] = _valid(_unique(table, name, duplicates), name, invalid)
+        _check_models(tables[name], name, several_models=several_models)
+    return {
+        name: _store(new, name, table, dtype, several_models=several_models)
+        for name, table in tables.items()
+    }
+
+
+def _store(
+    target: Path, modality: str, table: pa.Table, dtype: str | None, *, several_models: bool
+) -> int:
+    """Store the rows whose ids are not there yet."""
+    was = "float16" if pa.types.is_float16(table[EMBEDDING].type.value_type) else "float32"
+    storage = MultimodalStorage(target, dtype=dtype or was, several_models=several_models)
+    there = storage.query(modality, columns=["embedding_id"])["embedding_id"]
+    ids = table["embedding_id"].cast(pa.string())
+    come = pc.is_in(ids, value_set=there.combine_chunks())
+    return storage.store_table(modality, table.filter(pc.invert(come)))
 
 
 def _unique(table: pa.Table, modality: str, duplicates: str) -> pa.Table:
@@ -62,6 +85,20 @@ def _unique(table: pa.Table, modality: str, duplicates: str) -> pa.Table:
             f"id {twice!r} stands twice among {modality}; duplicates='last' keeps the last of each"
         )
     return table.take(pa.array(sorted(last.values())))
+
+
+def _valid(table: pa.Table, modality: str, invalid: str) -> pa.Table:
+    """The rows that have numbers as embeddings."""
+    column = table[EMBEDDING].combine_chunks()
+    valid = column.is_valid().to_numpy(zero_copy_only=False).copy()
+    valid[valid] = np.isfinite(matrix(column.drop_null())).all(axis=1)
+    if invalid == "error" and not valid.all():
+        ids = table.filter(pa.array(~valid))["embedding_id"].to_pylist()
+        raise InputError(
+            f"{len(ids)} rows of {modality} have no embedding or NaN in it, {ids[0]!r} for one; "
+            "invalid='skip' leaves them out"
+        )
+    return table.filter(pa.array(valid))
 
 
 def _check_models(table: pa.Table, modality: str, *, several_models: bool) -> None:

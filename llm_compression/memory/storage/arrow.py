@@ -30,7 +30,10 @@ def by_model(table: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
         return
     models = table["model"]
     for model in models.unique().to_pylist():
-        yield model, table.filter(pc.equal(models, model) if model else models.is_null())
+        yield (
+            model,
+            table.filter(pc.equal(models, model) if model is not None else models.is_null()),
+        )
 
 
 def arguments(table: pa.Table, modality: str) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def arguments(table: pa.Table, modality: str) -> dict[str, Any]:
     return {
         "ids": table["embedding_id"].to_pylist(),
         "sources": table[source].to_pylist(),
-        "embeddings": _matrix(table[EMBEDDING].combine_chunks()),
+        "embeddings": matrix(table[EMBEDDING].combine_chunks()),
         "kinds": _optional(table, "modality"),
         "timestamps": _times(table),
         "durations": _optional(table, "duration_seconds"),
@@ -100,7 +103,7 @@ def _parsed(metadata: Any, row: int) -> Any:
         raise InputError(f"metadata of row {row} is no JSON: {error}") from error
 
 
-def _matrix(column: pa.Array) -> np.ndarray:
+def matrix(column: pa.Array) -> np.ndarray:
     """(n, d) of a column of lists of floats.
 
     Raises:
@@ -118,5 +121,5 @@ def _matrix(column: pa.Array) -> np.ndarray:
     sizes = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(sizes) > 1:
         raise InputError(f"column {EMBEDDING!r} has rows of widths {sorted(sizes)}; give one width")
-    matrix: np.ndarray = flat.to_numpy(zero_copy_only=False)
-    return matrix.reshape(len(column), sizes[0] if sizes else 0)
+    values: np.ndarray = flat.to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), sizes[0] if sizes else 0)

@@ -48,6 +48,7 @@ def read_predecessor(path: Path, modality: str) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{file} cannot be read: {error}; restore it from a backup") from error
     wanted = ["embedding_id", SOURCES[modality], EMBEDDING, "model", "timestamp", "metadata"]
+    wanted += ["modality"] if modality == "clip" else []
     if missing := [name for name in wanted if name not in table.column_names]:
         raise StorageError(f"{file} has no columns {missing}; it is not of the earlier system")
     return table
