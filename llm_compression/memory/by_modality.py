@@ -28,14 +28,13 @@ class StoreOptions(TypedDict, total=False):
 
 
 class QueryOptions(TypedDict, total=False):
-    """Options of `VectorReader.query`."""
+    """Further options of `VectorReader.query`."""
 
     model: str | None
     since: datetime | None
     until: datetime | None
     filter: Mapping[str, Any] | None
     columns: Sequence[str] | None
-    limit: int | None
 
 
 class ByModality(VectorStorage):
@@ -185,39 +184,54 @@ class ByModality(VectorStorage):
         self,
         embedding_ids: Sequence[str] | None = None,
         text_ids: Sequence[str] | None = None,
+        limit: int | None = None,
         **options: Unpack[QueryOptions],
     ) -> pa.Table:
         """Rows of texts."""
-        return self.query("text", embedding_ids=embedding_ids, sources=text_ids, **options)
+        return self.query(
+            "text", embedding_ids=embedding_ids, sources=text_ids, limit=limit, **options
+        )
 
     def query_vision_embeddings(
         self,
         embedding_ids: Sequence[str] | None = None,
         image_ids: Sequence[str] | None = None,
+        limit: int | None = None,
         **options: Unpack[QueryOptions],
     ) -> pa.Table:
         """Rows of images."""
-        return self.query("vision", embedding_ids=embedding_ids, sources=image_ids, **options)
+        return self.query(
+            "vision", embedding_ids=embedding_ids, sources=image_ids, limit=limit, **options
+        )
 
     def query_audio_embeddings(
         self,
         embedding_ids: Sequence[str] | None = None,
         audio_ids: Sequence[str] | None = None,
+        limit: int | None = None,
         **options: Unpack[QueryOptions],
     ) -> pa.Table:
         """Rows of sounds."""
-        return self.query("audio", embedding_ids=embedding_ids, sources=audio_ids, **options)
+        return self.query(
+            "audio", embedding_ids=embedding_ids, sources=audio_ids, limit=limit, **options
+        )
 
     def query_clip_embeddings(
         self,
         source_ids: Sequence[str] | None = None,
         modality: str | None = None,
         embedding_ids: Sequence[str] | None = None,
+        limit: int | None = None,
         **options: Unpack[QueryOptions],
     ) -> pa.Table:
         """Rows of CLIP, made from ``modality``, ``text`` or ``image``, or from both."""
         return self.query(
-            "clip", embedding_ids=embedding_ids, sources=source_ids, kind=modality, **options
+            "clip",
+            embedding_ids=embedding_ids,
+            sources=source_ids,
+            kind=modality,
+            limit=limit,
+            **options,
         )
 
 

@@ -14,12 +14,14 @@ import pyarrow as pa
 from llm_compression.errors import InputError
 from llm_compression.memory.by_modality import ByModality
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.inputs import as_list, listed, sources_of
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.storage.arrow import arguments, by_model, stated_identity
 from llm_compression.memory.storage.layout import check_modality
+from llm_compression.memory.storage.selection import strings
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import NotRequired, Unpack
 
 Metadata = Mapping[str, Any] | None
 _MODALITY = {"text": "text", "image": "vision", "audio": "audio"}
@@ -49,6 +51,7 @@ class AddColumns(TypedDict):
     ids: Sequence[str] | None
     metadata: Sequence[Metadata] | None
     timestamps: Sequence[datetime | None] | datetime | None
+    durations: NotRequired[Sequence[float | None] | None]
     replace: bool
 
 
@@ -129,8 +132,9 @@ class MultimodalStorage(ByModality):
             InputError: a text that is none, or there is no provider.
             IdentityMismatchError: what is stored was made by another model.
         """
+        given = listed("text", texts)
         return self._add(
-            modality, "text", texts, sources=texts, ids=ids, metadata=metadata,
+            modality, "text", given, sources=given, ids=ids, metadata=metadata,
             timestamps=timestamps, replace=replace,
         )  # fmt: skip
 
@@ -146,10 +150,10 @@ class MultimodalStorage(ByModality):
         replace: bool = False,
     ) -> list[str]:
         """Embed and store images, as `add_texts`; those that are no paths need ``sources``."""
-        names = _sources(images, sources)
+        given = listed("image", images)
         return self._add(
-            modality, "image", images, sources=names, ids=ids, metadata=metadata,
-            timestamps=timestamps, replace=replace,
+            modality, "image", given, sources=sources_of(given, sources), ids=ids,
+            metadata=metadata, timestamps=timestamps, replace=replace,
         )  # fmt: skip
 
     def add_sounds(
@@ -160,13 +164,17 @@ class MultimodalStorage(ByModality):
         ids: Sequence[str] | None = None,
         metadata: Sequence[Metadata] | None = None,
         timestamps: Sequence[datetime | None] | datetime | None = None,
+        durations: Sequence[float | None] | None = None,
         replace: bool = False,
     ) -> list[str]:
-        """Embed and store sounds, as `add_texts`; those that are no paths need ``sources``."""
-        names = _sources(sounds, sources)
+        """Embed and store sounds, as `add_texts`; those that are no paths need ``sources``.
+
+        ``durations`` are seconds.
+        """
+        given = listed("audio", sounds)
         return self._add(
-            "audio", "audio", sounds, sources=names, ids=ids, metadata=metadata,
-            timestamps=timestamps, replace=replace,
+            "audio", "audio", given, sources=sources_of(given, sources), ids=ids, metadata=metadata,
+            timestamps=timestamps, durations=durations, replace=replace,
         )  # fmt: skip
 
     def search(
@@ -200,11 +208,13 @@ class MultimodalStorage(ByModality):
         asked = [kind for kind, query in given.items() if query is not None]
         if len(asked) + (queries is not None) != 1:
             raise InputError("give one of a vector, text, image or audio to search for")
+        if isinstance(queries, str):
+            raise InputError("a text is searched for by text=; queries takes vectors")
         if not asked:
             return super().search(queries, modality or "text", top_k, **options)
         kind = asked[0]
         among = modality or _MODALITY[kind]
-        inputs, single = _as_list(kind, given[kind])
+        inputs, single = as_list(kind, given[kind])
         vectors = self._provider.embed(among, kind, inputs, query=True)
         options = {"identity": self._provider.identity(among), **options}
         return super().search(vectors[0] if single else vectors, among, top_k, **options)
@@ -241,12 +251,10 @@ class MultimodalStorage(ByModality):
         return self.provider
 
     def _add(
-        self, modality: str, kind: str, inputs: Sequence[Any], **columns: Unpack[AddColumns]
+        self, modality: str, kind: str, inputs: list[Any], **columns: Unpack[AddColumns]
     ) -> list[str]:
-        if isinstance(inputs, (str, bytes)):
-            raise InputError(f"give a list of inputs, not {type(inputs).__name__}")
         names = columns["ids"]
-        ids = [uuid.uuid4().hex for _ in inputs] if names is None else list(names)
+        ids = [uuid.uuid4().hex for _ in inputs] if names is None else strings(names, "ids")
         self.store(
             modality,
             ids,
@@ -256,35 +264,7 @@ class MultimodalStorage(ByModality):
             kinds=[kind] * len(ids),
             metadata=columns["metadata"],
             timestamps=columns["timestamps"],
+            durations=columns.get("durations"),
             replace=columns["replace"],
         )
         return ids
-
-
-def _as_list(kind: str, query: Any) -> tuple[list[Any], bool]:
-    """A query as a list, and whether it was a single one."""
-    if kind == "image":
-        from llm_compression.multimodal.vision.input import as_images
-
-        images, single = as_images(query)
-        return list(images), single
-    if kind == "audio":
-        from llm_compression.multimodal.audio.input import as_sounds
-
-        sounds, single = as_sounds(query)
-        return list(sounds), single
-    return ([query], True) if isinstance(query, str) else (list(query), False)
-
-
-def _sources(inputs: Sequence[Any], sources: Sequence[str] | None) -> Sequence[str]:
-    """What inputs are called: as given, or their paths.
-
-    Raises:
-        InputError: one is no path, and nothing is given.
-    """
-    if sources is not None:
-        return sources
-    for row, one in enumerate(inputs):
-        if not isinstance(one, (str, Path)):
-            raise InputError(f"input {row} is {type(one).__name__}, no path; name it by sources=")
-    return [str(one) for one in inputs]
