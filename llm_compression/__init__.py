@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from llm_compression.engine.clip_engine import CLIPEngine as CLIPEngine
     from llm_compression.engine.zero_shot import ClassEmbeddings as ClassEmbeddings
     from llm_compression.errors import LLMCompressionError as LLMCompressionError
-    from llm_compression.memory.providers.arrow_provider import ArrowEngineProvider as ArrowEngineProvider
-    from llm_compression.memory.providers.arrow_provider import get_default_provider as get_default_provider
-    from llm_compression.memory.providers.arrow_provider import reset_provider as reset_provider
     from llm_compression.memory.cache.cache import EmbeddingCache as EmbeddingCache
     from llm_compression.memory.identity import VectorIdentity as VectorIdentity
     from llm_compression.memory.migration import migrate as migrate
+    from llm_compression.memory.multimodal_storage import MultimodalStorage as MultimodalStorage
+    from llm_compression.memory.providers.arrow_provider import (
+        ArrowEngineProvider as ArrowEngineProvider,
+    )
+    from llm_compression.memory.providers.arrow_provider import (
+        get_default_provider as get_default_provider,
+    )
+    from llm_compression.memory.providers.arrow_provider import reset_provider as reset_provider
     from llm_compression.memory.providers.multimodal_provider import (
         MultimodalEmbeddingProvider as MultimodalEmbeddingProvider,
     )
-    from llm_compression.memory.multimodal_storage import MultimodalStorage as MultimodalStorage
     from llm_compression.memory.providers.provider import EmbeddingProvider as EmbeddingProvider
     from llm_compression.memory.recovery import recover as recover
     from llm_compression.memory.search.options import Match as Match
