@@ -64,7 +64,7 @@ class _Task:
 
 
 def measure(data: Path, folder: Path, *, quick: bool) -> list[Section]:
-    """All libraries on a fragment, those that build in minutes on all; kinds of index; upkeep; damage."""
+    """The quick builders on all rows, every library on a fragment; kinds, upkeep, damage."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # faiss's threads else spin between queries
     os.environ.setdefault("LANCE_LOG", "error")
     import faiss as library  # first: faiss.index_factory crashes where usearch came before it

@@ -65,7 +65,8 @@ class OwnStore:
     def count(self) -> int:
         """Rows that were not deleted."""
         manifest = self._read()
-        return sum(f["rows"] for f in manifest["fragments"]) - len(manifest["tombstones"])
+        rows: int = sum(f["rows"] for f in manifest["fragments"])
+        return rows - len(manifest["tombstones"])
 
     def get(self, identity: str) -> pa.Table:
         """The row of one id, as a table of one row."""

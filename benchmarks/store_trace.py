@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.claims import Cell
 from benchmarks.machine import ROOT
 from benchmarks.results import Section
 from benchmarks.store_kinds import KINDS, rows_table
@@ -46,12 +47,14 @@ def trace(rows: np.ndarray, folder: Path) -> Section:
     if not shutil.which("strace"):
         raise FileNotFoundError("strace is not installed, and shows what is synced: install it")
     np.save(folder / "rows.npy", rows[: 2 * _ROWS])
-    samples = {
-        (f"{kind}, {step}", column): [float(counts[column])]
-        for kind in KINDS
-        for step, counts in _counts(kind, folder)
-        for column in _COLUMNS
-    }
+    samples: dict[Cell, list[float]] = {}
+    synced = []
+    for kind in KINDS:
+        for step, lines in _traced(kind, folder):
+            counts = Counter(filter(None, map(_column, lines)))
+            samples |= {(f"{kind}, {step}", c): [float(counts[c])] for c in _COLUMNS}
+            names = sorted(filter(None, map(_synced, lines)))
+            synced.append(f"{kind}, {step}: syncs {', '.join(names) or 'nothing'}")
     return Section(
         name="commit",
         title="What a commit asks of the disk",
@@ -59,10 +62,12 @@ def trace(rows: np.ndarray, folder: Path) -> Section:
         "strace. A store without a sync in a commit can lose it with the power.",
         units=dict.fromkeys(_COLUMNS, ""),
         samples=samples,
+        checks=synced,
     )
 
 
-def _counts(kind: str, folder: Path) -> Iterator[tuple[str, Counter[str]]]:
+def _traced(kind: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each step and its lines of strace."""
     home, log = folder / f"traced-{kind}", folder / "strace.txt"
     home.mkdir()
     command = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={','.join(_CALLS)}"]
@@ -71,7 +76,7 @@ def _counts(kind: str, folder: Path) -> Iterator[tuple[str, Counter[str]]]:
     lines = log.read_text().splitlines()
     for step in _STEPS:
         start, end = (i for i, line in enumerate(lines) if f"{_MARK}{step}" in line)
-        yield step, Counter(filter(None, map(_column, lines[start + 1 : end])))
+        yield step, lines[start + 1 : end]
 
 
 def _column(line: str) -> str | None:
@@ -82,6 +87,14 @@ def _column(line: str) -> str | None:
     if call[1] == "openat" and not re.search("O_WRONLY|O_RDWR", line):
         return None
     return _CALLS[call[1]]
+
+
+def _synced(line: str) -> str | None:
+    """What a line of strace syncs: a file by its suffix, or a folder."""
+    call = re.search(r"^\d+ +(?:fsync|fdatasync|msync|syncfs)\(\d+<([^>]+)>", line)
+    if not call:
+        return None
+    return Path(call[1]).suffix or "its folder"
 
 
 def _watched(kind: str, folder: Path, data: Path) -> None:
