@@ -1,13 +1,14 @@
 """OwnStore: the plan of our own in its least form, to be measured beside the table formats.
 
-A fragment is a Parquet file that is written, synced, and named in a new manifest, which replaces
-the old one in one step; under one lock of the folder. A deleted id goes into a tombstone file that
-the manifest names as well. Ten fragments of one size class are merged into one of the next.
+A fragment is a Parquet file that is written, synced, and named with its checksum in a new manifest,
+which replaces the old one in one step; under one lock of the folder. A deleted id goes into a
+tombstone file that the manifest names as well. Ten fragments of one size class become one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import uuid
@@ -80,6 +81,17 @@ class OwnStore:
         filters = [("id", "==", identity)]
         return pa.concat_tables([pq.read_table(path, filters=filters) for path in paths])
 
+    def read(self) -> pa.Table:
+        """All rows; the checksum of each fragment is compared first."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fragments = self._read()["fragments"]
+        for fragment in fragments:
+            if _checksum(self._folder / fragment["name"]) != fragment["checksum"]:
+                raise ValueError(f"{fragment['name']} is damaged")
+        return pa.concat_tables([pq.read_table(self._folder / f["name"]) for f in fragments])
+
     def _merge(self, manifest: dict[str, Any], fragments: list[dict[str, Any]]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -97,7 +109,13 @@ class OwnStore:
         with self._synced(name) as file:
             pq.write_table(table, file, **_ENCODING)
         ends = pc.min_max(table["id"]).as_py()
-        return {"name": name, "rows": len(table), "first": ends["min"], "last": ends["max"]}
+        return {
+            "name": name,
+            "checksum": _checksum(self._folder / name),
+            "rows": len(table),
+            "first": ends["min"],
+            "last": ends["max"],
+        }
 
     @contextmanager
     def _synced(self, name: str) -> Iterator[Any]:
@@ -135,6 +153,11 @@ class OwnStore:
             return {"fragments": [], "tombstones": []}
         manifest: dict[str, Any] = json.loads(self._manifest.read_bytes())
         return manifest
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
 
 
 def _mergeable(fragments: list[dict[str, Any]]) -> list[dict[str, Any]] | None:

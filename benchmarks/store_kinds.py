@@ -31,6 +31,10 @@ class Store(ABC):
         """The vector of one id, (d,)."""
 
     @abstractmethod
+    def read(self) -> pa.Table:
+        """All rows, in any order."""
+
+    @abstractmethod
     def delete(self, number: int) -> None:
         """Remove one row."""
 
@@ -68,6 +72,9 @@ class _Own(Store):
     def get(self, number: int) -> np.ndarray:
         return _vector(self._store.get(key(number)))
 
+    def read(self) -> pa.Table:
+        return self._store.read()
+
     def delete(self, number: int) -> None:
         self._store.delete(key(number))
 
@@ -97,6 +104,9 @@ class _Lance(Store):
     def get(self, number: int) -> np.ndarray:
         return _vector(self._dataset.to_table(filter=f"id = '{key(number)}'"))
 
+    def read(self) -> pa.Table:
+        return self._dataset.to_table()
+
     def delete(self, number: int) -> None:
         self._dataset.delete(f"id = '{key(number)}'")
 
@@ -124,6 +134,9 @@ class _Delta(Store):
 
     def get(self, number: int) -> np.ndarray:
         return _vector(_filtered(self._table.to_pyarrow_dataset(), number))
+
+    def read(self) -> pa.Table:
+        return self._table.to_pyarrow_dataset().to_table()
 
     def delete(self, number: int) -> None:
         self._table.delete(f"id = '{key(number)}'")
@@ -156,6 +169,9 @@ class _Iceberg(Store):
         found = self._table.scan(row_filter=f"id == '{key(number)}'").to_arrow()
         return _vector(found)
 
+    def read(self) -> pa.Table:
+        return self._table.scan().to_arrow()
+
     def delete(self, number: int) -> None:
         self._table.delete(f"id == '{key(number)}'")
 
@@ -185,6 +201,9 @@ class _DuckDB(Store):
     def get(self, number: int) -> np.ndarray:
         found = self._one(f"SELECT embedding FROM rows WHERE id = '{key(number)}'")
         return np.array(found, np.float32)
+
+    def read(self) -> pa.Table:
+        return self._connection.sql("SELECT * FROM rows").to_arrow_table()
 
     def delete(self, number: int) -> None:
         self._connection.execute(f"DELETE FROM rows WHERE id = '{key(number)}'")

@@ -13,6 +13,7 @@ from benchmarks.claims import Cell, Claim
 from benchmarks.measure import interleave, timed
 from benchmarks.process import run_program
 from benchmarks.results import Section
+from benchmarks.store_damage import flipped_bits
 from benchmarks.store_kinds import KINDS, Store, rows_table
 from benchmarks.store_trace import trace
 
@@ -43,6 +44,7 @@ def measure(data: Path, folder: Path, *, quick: bool) -> list[Section]:
     stores = {kind: KINDS[kind](home) for kind, home in homes.items()}
     return [
         trace(rows, folder),
+        flipped_bits(rows, folder),
         _growth(stores, rows),
         _reading(stores, homes, rows),
         _imports(2 if quick else 5),

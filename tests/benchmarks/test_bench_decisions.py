@@ -1,0 +1,60 @@
+"""The decisions rest on stored runs, and these on vectors that anyone can make again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import readme
+from benchmarks.captions import Captions
+from benchmarks.columns import BINARY, LISTS, Column
+from benchmarks.machine import ROOT
+from benchmarks.own_store import OwnStore
+from benchmarks.results import FOLDER
+from benchmarks.store_kinds import key, rows_table
+
+DOCUMENTS = {
+    "0001-storage.md": "stores",
+    "0002-vector-layout.md": "vector_layout",
+    "0003-approximate-index.md": "ann",
+}
+
+
+@pytest.fixture
+def source() -> Captions:
+    unit = np.eye(8, dtype=np.float32)
+    return Captions(drawn=unit, queries=unit[:2])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_document_shows_the_stored_run(document: str) -> None:
+    page = ROOT / "docs" / "decisions" / document
+    results = FOLDER / f"{DOCUMENTS[document]}.json"
+    assert readme.main(["--check", "--readme", str(page), "--results", str(results)]) == 0
+
+
+def test_fewer_vectors_are_the_first_of_more(source: Captions) -> None:
+    more = source.vectors(20_000)
+    assert np.array_equal(source.vectors(17_000), more[:17_000])
+    assert not np.array_equal(source.vectors(10, seed=1), more[:10])
+
+
+def test_vectors_have_unit_length(source: Captions) -> None:
+    assert np.allclose(np.linalg.norm(source.vectors(1000), axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("column", [*LISTS, BINARY], ids=lambda column: column.name)
+def test_views_of_a_column_are_its_rows(column: Column) -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    (view,) = column.views(column.table(rows).slice(1))
+    assert np.array_equal(view, rows[1:])
+
+
+def test_own_store_keeps_rows_through_merges(tmp_path: Path) -> None:
+    rows = np.arange(48, dtype=np.float32).reshape(12, 4)
+    for number in range(12):
+        OwnStore(tmp_path).append(rows_table(number, rows[number : number + 1]))
+    store = OwnStore(tmp_path)
+    assert store.count() == 12
+    assert len(list(tmp_path.glob("*.parquet"))) == 3  # ten were merged
+    assert store.get(key(7))["embedding"].to_pylist() == [rows[7].tolist()]
