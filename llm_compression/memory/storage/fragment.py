@@ -186,16 +186,29 @@ def write_fragment(
     rows, earliest, latest = 0, 2**63 - 1, -(2**63)
     stated = schema.with_metadata({IDENTITY_KEY: codec.dumps(identity)})
     with durable_file(path) as stream, pq.ParquetWriter(stream, stated, **_options(dtype)) as file:
-        for table in tables:
-            if len(table):
-                file.write_table(table, row_group_size=_ROW_GROUP)
-                rows += len(table)
-                span = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
-                earliest, latest = min(earliest, span["min"]), max(latest, span["max"])
+        for table in _whole_groups(tables):
+            file.write_table(table, row_group_size=_ROW_GROUP)
+            rows += len(table)
+            span = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
+            earliest, latest = min(earliest, span["min"]), max(latest, span["max"])
     name, size = path.name.removesuffix(".tmp"), path.stat().st_size
     chunks = chunk_sums(path, pq.read_metadata(path))
     file_entry = StoredFile(name, rows, size, file_sum(path))
     return FragmentEntry(file_entry, footer_sum(path), chunks, 0, dtype, earliest, latest)
+
+
+def _whole_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of whole row groups, the last one apart."""
+    waiting, rows = list[pa.Table](), 0
+    for table in tables:
+        waiting.append(table)
+        rows += len(table)
+        if rows >= _ROW_GROUP:
+            joined, rest = pa.concat_tables(waiting), rows % _ROW_GROUP
+            yield joined[: rows - rest]
+            waiting, rows = [joined[rows - rest :]], rest
+    if rows:
+        yield pa.concat_tables(waiting)
 
 
 def write_deleted(path: Path, rows: np.ndarray) -> StoredFile:

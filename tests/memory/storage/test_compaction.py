@@ -1,9 +1,10 @@
 """Automatic compaction bounds the number of files and how often a row is written again."""
 
 import random
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from llm_compression.memory.identity import VectorIdentity
@@ -139,3 +140,16 @@ def test_compacting_leaves_one_file_of_live_rows_in_order(tmp_path: Path):
     storage.delete("text", before)
     assert storage.count("text") == storage.compact() == 0
     assert found_files(tmp_path) == {"manifest.json"}
+
+
+def test_merged_rows_share_row_groups(tmp_path: Path):
+    storage = VectorStorage(tmp_path, auto_compact=False)
+    sizes = [1] * 20 + [5_000, 1, 4_000]
+    ids = [[f"{i}-{j}" for j in range(n)] for i, n in enumerate(sizes)]
+    for some in ids:
+        put(storage, some)
+    storage.compact()
+    (fragment,) = storage.dataset("text").snapshot().fragments
+    groups = pq.ParquetFile(fragment.path).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [4096, 4096, 829]
+    assert list(held(storage)) == [*chain(*ids)]
