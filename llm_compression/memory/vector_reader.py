@@ -15,7 +15,7 @@ from llm_compression.memory.search.searcher import Searcher, as_queries
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import EMBEDDING, MODALITIES, SCALE, check_modality
 from llm_compression.memory.storage.predecessor import refuse_predecessor
-from llm_compression.memory.storage.selection import joined, select, shown, visible
+from llm_compression.memory.storage.selection import identity_in, joined, select, shown, visible
 from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of
 
 
@@ -175,7 +175,7 @@ class VectorReader:
             method=method,
             dim=dim,
             oversample=oversample,
-            identity=identity,
+            identity=None if identity is None else identity_in(modality, identity),
             selection=select(
                 modality,
                 embedding_ids=embedding_ids,

@@ -15,7 +15,7 @@ from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES, MODALITIES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
-from llm_compression.memory.storage.selection import kinds_of, strings
+from llm_compression.memory.storage.selection import identity_in, kinds_of, strings
 from llm_compression.memory.storage.update import RowChange
 from llm_compression.memory.vector_reader import VectorReader
 
@@ -97,11 +97,9 @@ class VectorStorage(VectorReader):
         ids = strings(ids, "ids")
         vectors = as_vectors(embeddings, len(ids))
         (model,) = strings([model], "model") if model else (None,)
-        made = identity or self._declared(modality, model or UNNAMED, vectors)
-        if made.modality != modality:
-            raise InputError(
-                f"vectors of modality {made.modality!r} do not belong into {modality!r}"
-            )
+        made = identity_in(
+            modality, identity or self._declared(modality, model or UNNAMED, vectors)
+        )
         rows = build(
             made,
             self.dtype,

@@ -38,16 +38,24 @@ def caching(make_provider: MakeProvider) -> MultimodalEmbeddingProvider:
 @pytest.fixture
 def image_files(tmp_path: Path) -> list[Path]:
     """Three pictures."""
-    files = [tmp_path / f"{i}.png" for i in range(3)]
-    for file, picture in zip(files, pictures(3), strict=True):
-        Image.fromarray(picture).save(file)
-    return files
+    return write_images(tmp_path)
 
 
 @pytest.fixture
 def sound_files(tmp_path: Path) -> list[Path]:
     """A sound of one window and one of two."""
-    files = [tmp_path / f"{i}.wav" for i in range(2)]
+    return write_sounds(tmp_path)
+
+
+def write_images(folder: Path) -> list[Path]:
+    files = [folder / f"{i}.png" for i in range(3)]
+    for file, picture in zip(files, pictures(3), strict=True):
+        Image.fromarray(picture).save(file)
+    return files
+
+
+def write_sounds(folder: Path) -> list[Path]:
+    files = [folder / f"{i}.wav" for i in range(2)]
     for i, file in enumerate(files):
         soundfile.write(file, noise(1.5 + i, seed=i), RATE)
     return files

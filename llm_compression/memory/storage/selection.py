@@ -1,6 +1,7 @@
 """What callers ask rows for, and rows as callers see them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError, StorageError
+from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.fragment import IDENTITY_KEY
 from llm_compression.memory.storage.layout import (
     ATTRIBUTES,
@@ -49,6 +51,19 @@ def check_kind(modality: str, kind: object, what: str) -> None:
     if kind not in KINDS[modality]:
         allowed = " or ".join(KINDS[modality])
         raise InputError(f"{what} {kind!r}; rows of {modality!r} are made from {allowed}")
+
+
+def identity_in(modality: str, identity: VectorIdentity) -> VectorIdentity:
+    """The identity of vectors as a dataset keeps it, in which ``image`` is of ``vision``.
+
+    Raises:
+        InputError: such vectors do not belong there.
+    """
+    if identity.modality not in (modality, "image" if modality == "vision" else modality):
+        raise InputError(
+            f"vectors of modality {identity.modality!r} do not belong into {modality!r}"
+        )
+    return replace(identity, modality=modality)
 
 
 def select(
