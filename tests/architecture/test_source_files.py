@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "llm_compression"
 FILES = sorted(
     path
-    for folder in (PACKAGE, ROOT / "scripts", ROOT / "benchmarks")
+    for folder in (PACKAGE, *(ROOT / name for name in ("scripts", "benchmarks", "examples")))
     for path in folder.rglob("*.py")
 )
 REFERENCES = {"transformers", "sentence_transformers"}  # optional, and for comparison alone
