@@ -63,13 +63,13 @@ def make(fragment: Fragment, kind: str, write: Callable[[Path], None]) -> Path:
 
 
 def mapped_table(fragment: Fragment, kind: str, build: Callable[[], pa.Table]) -> pa.Table:
-    """A table of one chunk, memory-mapped from the fragment's sidecar, which is made if need be.
+    """A table, memory-mapped from the fragment's sidecar, which is made if need be.
 
     Where it cannot be written, a `SidecarWarning` says so and the table is held in memory.
     """
     path = find(fragment, kind)
     if path is None:
-        table = build().combine_chunks()
+        table = build()
         try:
             path = make(fragment, kind, lambda draft: _write(draft, table))
         except OSError as error:
@@ -81,7 +81,7 @@ def mapped_table(fragment: Fragment, kind: str, build: Callable[[], pa.Table]) -
             return table
     with contextlib.suppress(FileNotFoundError):
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    return build().combine_chunks()  # compaction removed it this moment
+    return build()  # compaction removed it this moment
 
 
 def _intact(path: Path) -> bool:

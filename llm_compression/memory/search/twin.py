@@ -94,16 +94,17 @@ def sign_bits(vectors: np.ndarray) -> np.ndarray:
 
 
 def _decoded(fragment: Fragment) -> pa.Table:
-    table = fragment.table()
-    parts = [
-        decode_vectors(b[EMBEDDING], b[SCALE])
-        for b in table.select([EMBEDDING, SCALE]).to_batches()
-    ]
-    vectors = np.concatenate(parts)
-    others = table.drop_columns([EMBEDDING, SCALE])
+    n = fragment.entry.file.rows
+    vectors, parts, start = np.empty((n, fragment.identity.dimension), np.float32), [], 0
+    for table in fragment.batches(np.arange(n)):  # not all at once: that is twice the memory
+        embedding, scale = (table[name].combine_chunks() for name in (EMBEDDING, SCALE))
+        vectors[start : start + len(table)] = decode_vectors(embedding, scale)
+        parts.append(table.drop_columns([EMBEDDING, SCALE]))
+        start += len(table)
+    others = pa.concat_tables(parts).combine_chunks()
     beside = others.append_column(_LENGTH, pa.array(lengths(vectors)))
     whole = beside.append_column(EMBEDDING, encode_vectors(vectors, "float32")[0])
-    return whole.replace_schema_metadata(None).combine_chunks()
+    return whole.replace_schema_metadata(None)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

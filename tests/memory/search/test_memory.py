@@ -2,11 +2,13 @@
 
 import re
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llm_compression.memory.storage.dataset import SIDECARS
 from llm_compression.memory.vector_reader import VectorReader
 from tests.memory.search.reference import random, stored
 
@@ -46,6 +48,25 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_search_takes_a_few_blocks_of_scores(start, path: Path, method: str) -> None:
     pipe, _ = start(limited, path, method, ALLOWED[method] * MIB)
     assert pipe.recv() == [10, 100]
+
+
+def preparing(pipe, path: Path, small: Path, more: int) -> None:
+    """Makes a twin under a limit of so many bytes beside those used."""
+    VectorReader(small).prepare_search("text")
+    limit = used() + more
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    try:
+        VectorReader(path).prepare_search("text")
+        pipe.send("made")
+    except MemoryError:  # Arrow's is one as well
+        pipe.send("too little memory")
+
+
+def test_making_a_twin_takes_little_more_than_two_files(start, path: Path, tmp_path: Path) -> None:
+    small = stored(tmp_path / "small", random(5000, D)).path
+    bare = shutil.copytree(path, tmp_path / "bare", ignore=shutil.ignore_patterns(SIDECARS))
+    pipe, _ = start(preparing, bare, small, 420 * MIB)
+    assert pipe.recv() == "made"
 
 
 def test_the_limit_is_felt(start, path: Path) -> None:
