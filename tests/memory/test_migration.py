@@ -146,7 +146,7 @@ def test_rows_that_cannot_be_stored_are_named_or_skipped(tmp_path: Path, bad: st
     vectors = old_vectors(4, 8)
     if bad != "null":
         vectors[2, 5] = np.nan if bad == "NaN" else np.inf
-    rows = [None if bad == "null" and i == 2 else row.tolist() for i, row in enumerate(vectors)]
+    rows = [None if bad == "null" and i == 2 else list(row) for i, row in enumerate(vectors)]
     column = pa.array(rows, pa.list_(pa.float16(), 8))
     write_old(tmp_path / "old", "vision", vectors, embeddings=column)
     with pytest.raises(InputError, match=r"1 rows of vision .* 'vision-2' for one; invalid='skip'"):

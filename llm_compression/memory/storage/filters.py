@@ -167,8 +167,9 @@ def _scalar(kind: pa.DataType, value: Any) -> pa.Scalar | None:
     if isinstance(value, bool):
         return pa.scalar(value) if pa.types.is_boolean(kind) else None
     if pa.types.is_floating(kind):  # a duration is float32, as is then 0.1 beside it
+        nearest = np.float32 if kind == pa.float32() else np.float64
         with np.errstate(over="ignore"):
-            return pa.scalar(float(np.array(_float(value), kind.to_pandas_dtype())), kind)
+            return pa.scalar(float(nearest(_float(value))), kind)
     return _beside_integers(value) if pa.types.is_integer(kind) else None
 
 

@@ -1,7 +1,7 @@
 """DuckDB, Polars and bare pyarrow read live rows from the fragments once they are compacted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -16,9 +16,9 @@ from tests.memory.storage.steps import held, put, vectors
 N = 50
 
 
-@pytest.fixture(params=["float32", "float16", "int8"])
-def compacted(request, tmp_path: Path) -> VectorStorage:
-    storage = VectorStorage(tmp_path, dtype=request.param)
+@pytest.fixture
+def compacted(dtype: str, tmp_path: Path) -> VectorStorage:
+    storage = VectorStorage(tmp_path, dtype=dtype)
     made = np.random.default_rng(0).standard_normal((N, 6))
     for rows in (slice(0, 20), slice(20, N)):
         ids = [f"id {i}" for i in range(N)][rows]
@@ -49,7 +49,15 @@ def by_pyarrow(pattern: str) -> dict[str, tuple]:
     }
 
 
-@pytest.mark.parametrize("read", [by_duckdb, by_polars, by_pyarrow])
+def cases() -> Iterator[tuple[Callable[[str], dict[str, tuple]], str]]:
+    """Readers and what they can read; DuckDB and Polars know float16 from release 2 on."""
+    for read, library in ((by_duckdb, duckdb), (by_polars, polars), (by_pyarrow, None)):
+        yield from ((read, dtype) for dtype in ("float32", "int8"))
+        if library is None or int(library.__version__.split(".")[0]) >= 2:
+            yield read, "float16"
+
+
+@pytest.mark.parametrize(("read", "dtype"), cases())
 def test_live_rows_are_read(read: Callable[[str], dict[str, tuple]], compacted: VectorStorage):
     pattern = str(compacted.path / "text" / "data" / "*.parquet")
     rows = compacted.query("text")
