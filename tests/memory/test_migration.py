@@ -141,7 +141,10 @@ def test_several_models_are_an_error_or_kept_apart(tmp_path: Path) -> None:
     assert storage.query("clip", model="one")["embedding_id"].to_pylist() == ["clip-0", "clip-2"]
 
 
-@pytest.mark.parametrize("bad", ["NaN", "infinite", "null"])
+READS_NULLS = int(pa.__version__.split(".")[0]) > 20  # among lists of one size, from Parquet
+
+
+@pytest.mark.parametrize("bad", ["NaN", "infinite", *(["null"] if READS_NULLS else [])])
 def test_rows_that_cannot_be_stored_are_named_or_skipped(tmp_path: Path, bad: str) -> None:
     vectors = old_vectors(4, 8)
     if bad != "null":
