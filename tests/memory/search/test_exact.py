@@ -46,6 +46,8 @@ def test_unit_vectors_in_clusters_over_many_blocks(
     found = storage.search(queries, top_k=30, metric=metric)
     for matches, scores in zip(found, scores_of(queries, vectors, metric), strict=True):
         same(matches, scores, 30)
+    (found,) = storage.search(queries[:1], top_k=5000)
+    assert len(found) == 5000
 
 
 def test_blocks_shrink_as_queries_grow() -> None:
@@ -174,6 +176,7 @@ def test_few_allowed_rows_are_found_in_blocks_too(
     found = storage.search(queries, top_k=40, embedding_ids=ids)
     for matches, scores in zip(found, scores_of(queries, vectors[allowed]), strict=True):
         same(matches, scores, 40, ids=ids)
+    assert len(storage.search(queries[0], top_k=6000, embedding_ids=ids)) == len(ids)
 
 
 def test_an_empty_storage_finds_nothing(tmp_path: Path) -> None:

@@ -65,16 +65,13 @@ def test_vectors_of_any_length_are_found_by_their_cosine(tmp_path: Path, method:
 
 
 def test_one_file_whose_filter_leaves_few_does_not_crowd_out_the_rest(storage) -> None:
-    """Candidates of all files are compared on one scale."""
+    """Candidates of all files are compared on one scale: 250 rows of one do not take all places."""
     allowed = [*range(0, 2000, 8), *range(2000, 6000)]
-    scores = scores_of(QUERIES, VECTORS[allowed])
-    ids = [f"row {i}" for i in allowed]
+    ids, scores = [f"row {i}" for i in allowed], scores_of(QUERIES, VECTORS)
+    scores[:, sorted(set(range(6000)) - set(allowed))] = -1
     for method in METHODS:
-        found = storage.search(QUERIES, method=method, embedding_ids=ids)
-        best = np.argsort(-scores, axis=1)[:, :10]
-        wanted = [{ids[i] for i in row} for row in best]
-        hits = [len({m.embedding_id for m in ms} & w) for ms, w in zip(found, wanted, strict=True)]
-        assert sum(hits) >= 0.99 * 10 * len(QUERIES)
+        found = storage.search(QUERIES, method=method, oversample=25, embedding_ids=ids)
+        assert recall(found, scores) >= 0.9
 
 
 @pytest.mark.parametrize("broken", ["missing", "wrong", "refused"])

@@ -1,6 +1,7 @@
 """Sidecars: a damaged, missing or unwritable one never changes a result."""
 
 import errno
+import gc
 import os
 import resource
 import threading
@@ -229,6 +230,18 @@ def test_the_vectors_are_the_mapped_file(storage: VectorStorage) -> None:
         assert any(int(a, 16) <= array.ctypes.data < int(b, 16) for a, b in spans)
     with pytest.raises(ValueError, match="read-only"):
         twin.vectors[0, 0] = 1
+
+
+def test_files_that_compaction_removed_are_closed(tmp_path: Path) -> None:
+    storage = stored(tmp_path, VECTORS, fragments=2)
+    check(storage)
+    storage.compact("text")
+    check(storage)
+    gc.collect()
+    mapped = [
+        line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line
+    ]
+    assert len({line.split(maxsplit=5)[-1] for line in mapped}) == 1
 
 
 def test_sidecars_count_in_the_statistics_and_nowhere_else(storage: VectorStorage) -> None:
