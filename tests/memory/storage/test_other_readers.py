@@ -57,7 +57,7 @@ def cases() -> Iterator[tuple[Callable[[str], dict[str, tuple]], str]]:
             yield read, "float16"
 
 
-@pytest.mark.parametrize(("read", "dtype"), cases())
+@pytest.mark.parametrize(("read", "dtype"), list(cases()))
 def test_live_rows_are_read(read: Callable[[str], dict[str, tuple]], compacted: VectorStorage):
     pattern = str(compacted.path / "text" / "data" / "*.parquet")
     rows = compacted.query("text")
