@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage.arrow import times
 from llm_compression.memory.storage.layout import EMBEDDING, SCALE, SOURCES
 from llm_compression.memory.storage.rows import Rows, as_vectors, build
 
@@ -30,7 +31,8 @@ class RowChange:
         Raises:
             InputError: a value that cannot be.
         """
-        old = row.drop_columns([EMBEDDING, SCALE]).to_pylist()[0]
+        old = row.drop_columns([EMBEDDING, SCALE, "timestamp"]).to_pylist()[0]
+        old["timestamp"] = times(row["timestamp"])[0]
         if self.embedding is None:  # what is stored stays: int8 would lose a little each time
             vectors, dtype = np.zeros((1, identity.dimension), np.float32), old["dtype"]
         else:
