@@ -32,7 +32,7 @@ _MODULES = {
     "DuckDB": "duckdb",
 }
 _FIRST, _LAST = "first tenth", "last tenth"
-_GROWTH = {_FIRST: "ms", _LAST: "ms", "rows": "/s"} | dict.fromkeys(
+_GROWTH = {_FIRST: "ms", _LAST: "ms", "mean": "ms", "rows": "/s"} | dict.fromkeys(
     ["append 1 row", "delete", "compact"], "ms"
 )
 
@@ -75,9 +75,7 @@ def _growth(stores: dict[str, Store], rows: np.ndarray) -> Section:
         units=_GROWTH,
         samples={(kind, column): samples[kind, column] for kind in stores for column in _GROWTH},
         claims=[
-            Claim(
-                "own plan, 1,000 rows, last tenth", (_OWN, _LAST), None, 1000 / 10_000 * 1000, "ms"
-            ),
+            Claim("own plan, 1,000 rows, merges included", (_OWN, "mean"), None, 100, "ms"),
             Claim("own plan, last tenth / first tenth", (_OWN, _LAST), (_OWN, _FIRST)),
         ],
         checks=["every store held as many rows as it was given, less the deleted"],
@@ -96,6 +94,7 @@ def _batches(stores: dict[str, Store], rows: np.ndarray) -> dict[Cell, list[floa
     for kind, of_one in times.items():
         tenth = len(of_one) // 10
         samples[kind, _FIRST], samples[kind, _LAST] = of_one[:tenth], of_one[-tenth:]
+        samples[kind, "mean"] = [sum(of_one) / len(of_one)]
         samples[kind, "rows"] = [len(rows) / sum(of_one) * 1000]
     return samples
 

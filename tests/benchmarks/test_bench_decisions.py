@@ -16,7 +16,6 @@ from benchmarks.store_kinds import key, rows_table
 DOCUMENTS = {
     "0001-storage.md": "stores",
     "0002-vector-layout.md": "vector_layout",
-    "0003-approximate-index.md": "ann",
 }
 
 
