@@ -1,5 +1,6 @@
 """The memory system on a million vectors, beside faiss, usearch and LanceDB."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
@@ -21,7 +22,7 @@ from benchmarks.claims import Cell, Claim
 from benchmarks.measure import interleave, timed
 from benchmarks.process import run_program
 from benchmarks.results import Section
-from llm_compression.memory.multimodal_storage import MultimodalStorage
+from llm_compression import MultimodalStorage
 
 LIBRARIES = ("faiss-cpu", "lancedb", "numpy", "pyarrow", "torch", "usearch")
 _BATCH, _TOP = 1000, 10
@@ -44,14 +45,19 @@ def measure(data: Path, folder: Path, *, quick: bool) -> list[Section]:
     rows = np.array(million(data, _QUICK if quick else MILLION))
     queries = captions(data).queries
     storage = MultimodalStorage(folder / "memory")
-    sections = [_append(storage, rows), _single(folder)]
-    storage.compact(_MODALITY)
-    sections += [
-        _made(storage),
-        _open(storage),
-        _search(storage, rows, queries, folder, quick=quick),
+    steps: list[Callable[[], Section]] = [
+        partial(_append, storage, rows),
+        partial(_single, folder),
+        partial(_made, storage),
+        partial(_open, storage),
+        partial(_search, storage, rows, queries, folder, quick=quick),
+        partial(_resident, storage),
     ]
-    return [*sections, _resident(storage)]
+    sections = []
+    for step in steps:
+        sections.append(step())
+        print(f"{sections[-1].title}: measured", file=sys.stderr, flush=True)
+    return sections
 
 
 def _append(storage: MultimodalStorage, rows: np.ndarray) -> Section:
@@ -104,6 +110,7 @@ def _single(folder: Path) -> Section:
 
 def _made(storage: MultimodalStorage) -> Section:
     """What searches make once, and the room that takes."""
+    storage.compact(_MODALITY)
     samples: dict[Cell, list[float]] = {("stored, Parquet", "size"): [_size(storage, "data")]}
     before = 0.0
     steps: dict[str, Callable[[], object]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_compression.memory.multimodal_storage import MultimodalStorage
+from llm_compression import MultimodalStorage
 
 _KIB_PER_MIB = 1024
 

@@ -178,6 +178,8 @@ class Searcher:
         source = SOURCES[self._dataset.modality]
         for part in parts:
             query, place = np.nonzero(part.holds(best.rows) & (best.scores >= least))
+            if not len(query):
+                continue
             rows = best.rows[query, place] - part.start
             table = part.twin.table([*_COLUMNS, source, "timestamp"], rows)
             columns = table.drop_columns(["timestamp"]).to_pylist()
