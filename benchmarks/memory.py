@@ -25,7 +25,7 @@ from benchmarks.results import Section
 from llm_compression import MultimodalStorage
 
 LIBRARIES = ("faiss-cpu", "lancedb", "numpy", "pyarrow", "torch", "usearch")
-_BATCH, _TOP = 1000, 10
+_BATCH, _TOP, _CHECKED = 1000, 10, 100
 _QUICK = 100_000
 _MODALITY, _MODEL = "text", "all-MiniLM-L6-v2"
 _NUMPY, _EXACT, _APPROXIMATE = "numpy, rows @ query", "exact", "approximate"
@@ -156,7 +156,7 @@ def _search(
         "llm_compression, exact, a third by metadata": partial(_ask, storage, filter={"third": 0}),
         **dict(_foreign(rows, folder)),
     }
-    found = {name: np.array([ask(q) for q in queries[:200]]) for name, ask in asks.items()}
+    found = {name: np.array([ask(q) for q in queries[:_CHECKED]]) for name, ask in asks.items()}
     checks = [_check_recall(name, got, truth) for name, got in found.items() if "third" not in name]
     _check_batch(storage, queries, truth)
     contestants: dict[str, Callable[[np.ndarray], object]] = {_NUMPY: lambda q: rows @ q, **asks}
@@ -169,7 +169,7 @@ def _search(
         "matches included in our times. Vectors are sums of two real captions with noise, queries "
         "captions that are in none.",
         units={_QUERY: "ms"},
-        samples=interleave(timers, 15 if quick else 101, warmup=3),
+        samples=interleave(timers, 15 if quick else 51, warmup=3),
         claims=[
             Claim(f"exact / {_NUMPY}", ("llm_compression, exact", _QUERY), base, 1.3),
             Claim(f"int8, scored again / {_NUMPY}", ("llm_compression, int8", _QUERY), base, 0.4),
@@ -270,7 +270,7 @@ def _timer(ask: Callable[[np.ndarray], object], queries: np.ndarray) -> Callable
 
 def _truth(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """(q, 10) rows, nearest first, by a plain product."""
-    found = [np.argsort(-(rows @ query), kind="stable")[:_TOP] for query in queries[:200]]
+    found = [np.argsort(-(rows @ query), kind="stable")[:_TOP] for query in queries[:_CHECKED]]
     return np.array(found)
 
 
