@@ -15,9 +15,9 @@ from llm_compression.errors import InputError
 from llm_compression.memory.by_modality import ByModality
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.inputs import as_list, listed, sources_of
+from llm_compression.memory.modalities import check_modality
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.storage.arrow import arguments, by_model, stated_identity
-from llm_compression.memory.storage.layout import check_modality
 from llm_compression.memory.storage.selection import strings
 
 if TYPE_CHECKING:

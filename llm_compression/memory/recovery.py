@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from llm_compression.errors import InputError, SpecError, StorageNotFoundError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.modalities import MODALITIES
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import IDENTITY_KEY
-from llm_compression.memory.storage.layout import MODALITIES, schema
+from llm_compression.memory.storage.layout import schema
 from llm_compression.memory.storage.manifest import DATA, DELETED
 from llm_compression.memory.storage.rows import Rows
 from llm_compression.memory.storage.snapshot import DamagedFragmentWarning

@@ -10,10 +10,11 @@ import pyarrow as pa
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.modalities import MODALITIES, check_modality
 from llm_compression.memory.search.options import Match, SearchOptions
 from llm_compression.memory.search.searcher import Searcher, as_queries
 from llm_compression.memory.storage.dataset import Dataset
-from llm_compression.memory.storage.layout import EMBEDDING, MODALITIES, SCALE, check_modality
+from llm_compression.memory.storage.layout import EMBEDDING, SCALE
 from llm_compression.memory.storage.predecessor import refuse_predecessor
 from llm_compression.memory.storage.selection import identity_in, joined, select, shown, visible
 from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of

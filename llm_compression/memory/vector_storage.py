@@ -10,10 +10,11 @@ import numpy as np
 
 from llm_compression.errors import InputError, MissingDependencyError, OutputError
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.modalities import MODALITIES
 from llm_compression.memory.search.sidecar import SidecarWarning
 from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
-from llm_compression.memory.storage.layout import DTYPES, MODALITIES
+from llm_compression.memory.storage.layout import DTYPES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
 from llm_compression.memory.storage.selection import identity_in, kinds_of, strings
 from llm_compression.memory.storage.update import RowChange

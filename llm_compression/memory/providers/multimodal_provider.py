@@ -9,8 +9,9 @@ import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.memory.cache.cache import EmbeddingCache
+from llm_compression.memory.modalities import KINDS
 from llm_compression.memory.providers.space_provider import SpaceProvider
-from llm_compression.memory.providers.spaces import KINDS, Model
+from llm_compression.memory.providers.spaces import Model
 from llm_compression.multimodal.inputs import as_texts
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.cache.cached import through_cache
 from llm_compression.memory.cache.content import image_digest, sound_digest, text_digest
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.modalities import KINDS, check_modality
 from llm_compression.memory.providers.provider import EmbeddingProvider
-from llm_compression.memory.providers.spaces import KINDS, Model, Space, no_model
+from llm_compression.memory.providers.spaces import Model, Space, no_model
 from llm_compression.multimodal.inputs import as_texts, check_count
 
 
@@ -163,8 +164,7 @@ class SpaceProvider(EmbeddingProvider):
         return through_cache(self.cache, identity, inputs, _digest(kind, prompt), make)
 
     def _model(self, modality: str) -> Model:
-        if modality not in KINDS:
-            raise InputError(f"modality {modality!r} is not one of {', '.join(KINDS)}")
+        check_modality(modality)
         if modality not in self._models:
             raise no_model(modality)
         return self._models[modality]

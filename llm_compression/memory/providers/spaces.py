@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from llm_compression.engine.prompts import Prompts
     from llm_compression.spec.model import ModelSpec
 
-KINDS = {"text": ("text",), "vision": ("image",), "audio": ("audio",), "clip": ("text", "image")}
 _EXAMPLES = {
     "text": "sentence-transformers/all-MiniLM-L6-v2",
     "vision": "openai/clip-vit-base-patch32",

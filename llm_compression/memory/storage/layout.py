@@ -6,7 +6,6 @@ import pyarrow as pa
 from llm_compression.errors import InputError
 
 SOURCES = {"text": "text_id", "vision": "image_id", "audio": "audio_id", "clip": "source_id"}
-MODALITIES = tuple(SOURCES)
 DTYPES = ("float32", "float16", "int8")
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 EMBEDDING = "embedding"
@@ -21,16 +20,6 @@ ATTRIBUTE = pa.struct(
         pa.field("flag", pa.bool_()),
     ]
 )
-
-
-def check_modality(modality: str) -> None:
-    """Refuse what is no modality.
-
-    Raises:
-        InputError: names those there are.
-    """
-    if modality not in SOURCES:
-        raise InputError(f"modality {modality!r} is not one of {', '.join(MODALITIES)}")
 
 
 def schema(modality: str, dimension: int, dtype: str) -> pa.Schema:

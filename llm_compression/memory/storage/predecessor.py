@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_compression.errors import StorageError, StorageNotFoundError
-from llm_compression.memory.storage.layout import EMBEDDING, MODALITIES, SOURCES, check_modality
+from llm_compression.memory.modalities import MODALITIES, check_modality
+from llm_compression.memory.storage.layout import EMBEDDING, SOURCES
 from llm_compression.memory.storage.manifest import MANIFEST
 
 _FILE = "embeddings.parquet"

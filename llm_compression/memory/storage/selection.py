@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from llm_compression.errors import InputError, StorageError
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.modalities import KINDS
 from llm_compression.memory.storage.fragment import IDENTITY_KEY
 from llm_compression.memory.storage.layout import (
     ATTRIBUTES,
@@ -22,8 +23,6 @@ from llm_compression.memory.storage.layout import (
 )
 from llm_compression.memory.storage.rows import is_text, microseconds
 from llm_compression.memory.storage.snapshot import Selection
-
-KINDS = {"text": ("text",), "vision": ("image",), "audio": ("audio",), "clip": ("text", "image")}
 
 
 def kinds_of(modality: str, given: Sequence[str] | None, n: int) -> Sequence[str]:
