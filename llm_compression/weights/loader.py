@@ -11,6 +11,7 @@ import torch
 
 from llm_compression.errors import TensorNotFoundError
 from llm_compression.spec.model import ModelSpec
+from llm_compression.threads import cores
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
@@ -141,13 +142,6 @@ class WeightLoader:
         if by.zero_point is not None:
             groups = groups - self.get_tensor(by.zero_point).unsqueeze(by.axis + 1)
         return groups * self.get_tensor(by.scale).to(torch.float32).unsqueeze(by.axis + 1)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:

@@ -26,13 +26,15 @@ class Best:
         """That of one query, a view."""
         return Best(self.scores[query : query + 1], self.rows[query : query + 1])
 
-    def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Take in scores (m, b) of ``rows`` (b,), in their order; ``-inf`` is no row."""
-        query, column = np.nonzero(scores > self._floor(scores))
+    def offer(self, scores: np.ndarray, rows: np.ndarray | range) -> None:
+        """Take in scores (m, b) of ``rows``, in their order; ``-inf`` is no row."""
+        above = np.flatnonzero(scores > self._floor(scores))
+        query, column = np.divmod(above, scores.shape[1])
         starts = np.searchsorted(query, np.arange(len(scores) + 1))
         for i in np.unique(query):
             found = column[starts[i] : starts[i + 1]]
-            self.merge(int(i), scores[i, found], rows[found])
+            numbers = found + rows.start if isinstance(rows, range) else rows[found]
+            self.merge(int(i), scores[i, found], numbers)
 
     def merge(self, query: int, scores: np.ndarray, rows: np.ndarray) -> None:
         """Take in some rows of one query; equal scores keep the order in which they come."""

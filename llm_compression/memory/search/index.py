@@ -7,6 +7,7 @@ the index finds. `docs/decisions/0003-approximate-index.md` says why usearch, an
 Equal vectors stand in it once: among many that are equal, a walk through the graph finds no others.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,13 @@ from llm_compression.memory.storage.fragment import Fragment
 
 LEAST_ROWS = 16_384  # of a fragment that gets an index; smaller ones are scanned as fast
 _KIND = "usearch"
-_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 64
+_CONNECTIVITY, _EXPANSION_ADD = 16, 64
+_EXPANSION_ONE, _EXPANSION_LEAST = 64, 32  # rows that a search keeps in view, by recall 0.97
+
+
+def expansion(indexes: int) -> int:
+    """Rows to keep in view in each of some indexes; where there are many, each has few to find."""
+    return max(_EXPANSION_LEAST, math.isqrt(_EXPANSION_ONE**2 // max(1, indexes)))
 
 
 def wants_index(fragment: Fragment, *, check: bool) -> bool:
@@ -75,19 +82,22 @@ class FragmentIndex:
 
     def __init__(self, index: Any, first: np.ndarray) -> None:
         self._index = index
+        self._all_differ = bool((first == np.arange(len(first))).all())
         self._order = np.argsort(first, kind="stable")
         self._first = first[self._order]
         self._one_at_a_time = threading.Lock()  # usearch lets go of the GIL, not of its buffers
 
-    def search(self, queries: np.ndarray, k: int) -> Iterator[np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, expansion: int) -> Iterator[np.ndarray]:
         """About the k nearest rows of each of (m, d) queries, and those equal to them, int64."""
         for query in queries:
             with self._one_at_a_time:
-                self._index.expansion_search = max(_EXPANSION_SEARCH, k)
+                self._index.expansion_search = max(expansion, k)
                 found = self._index.search(query, k).keys
             yield self._equal(found.astype(self._first.dtype))
 
     def _equal(self, rows: np.ndarray) -> np.ndarray:
+        if self._all_differ:
+            return rows
         starts, stops = (np.searchsorted(self._first, rows, side) for side in ("left", "right"))
         counts = stops - starts
         before = np.cumsum(counts) - counts

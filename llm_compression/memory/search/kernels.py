@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llm_compression.threads import cores, shared
+
 _SCORES = 1 << 23  # scores held at once, 32 MiB
 Int8Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -16,42 +18,57 @@ def block_rows(queries: int) -> int:
 
 
 def float_scores(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Inner products (m, n) of (m, d) with (n, d) float32."""
-    one = len(queries) == 1  # a matrix-vector product runs at the speed of memory
-    found: np.ndarray = (rows @ queries[0])[None] if one else queries @ rows.T
-    return found
+    """Inner products (m, n) of (m, d) with (n, d) float32.
+
+    Those of one query wait for memory alone, so a BLAS would gain little, and cost what
+    `threads.shared` says.
+    """
+    if len(queries) != 1:
+        products: np.ndarray = queries @ rows.T
+        return products
+    found = np.empty(len(rows), np.float32)
+    shared(
+        lambda at: np.einsum("nd,d->n", rows[at], queries[0], out=found[at]),
+        _stretches(len(rows), len(rows)),
+    )
+    return found[None]
 
 
 def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Inner products (m, n) of (m, d) float32, in int8, with (n, d) int8 times (n,) scales."""
-    steps = np.abs(queries).max(axis=1, keepdims=True) / np.float32(127)
-    levels = np.rint(queries / np.where(steps == 0, 1, steps)).astype(np.int8)
+    """Inner products (m, n) of (m, d) float32, in int8, with (n, d) int8 times (n,) scales.
+
+    Those of each query are in a unit of its own.
+    """
+    most = np.abs(queries).max(axis=1, keepdims=True).astype(np.float64)  # 127 / float32 overflows
+    levels = np.rint(queries * (127 / most)).astype(np.int8)
     product = int8_product()(codes, levels).astype(np.float32)  # (n, m)
     product *= scales[:, None]
-    found: np.ndarray = product.T * steps
-    return found
+    return product.T
 
 
 def bit_scores(queries: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """Minus the number (m, n) of differing signs, of (m, w) with (n, w) uint64."""
     found = np.empty((len(queries), len(bits)), np.float32)
-    for start in range(0, len(bits), _BITS):
-        block = bits[start : start + _BITS]
+
+    def count(at: slice) -> None:
         for i, query in enumerate(queries):
-            found[i, start : start + _BITS] = _differing(block, query)
-    return -found
+            np.negative(_differing(bits[at], query), out=found[i, at], casting="unsafe")
+
+    shared(count, _stretches(len(bits), _BITS))
+    return found
 
 
 _BITS = 1 << 14  # rows that stay in the cache from one query to the next
 
 
-def _differing(block: np.ndarray, query: np.ndarray) -> np.ndarray:
-    if hasattr(np, "bitwise_count"):
-        counts = np.bitwise_count(block ^ query)
-    else:  # numpy 1.26
-        counts = _ONES[(block ^ query).view(np.uint8)]
-    found: np.ndarray = counts.sum(axis=1, dtype=np.int32)
-    return found
+def _differing(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    if not hasattr(np, "bitwise_count"):  # numpy 1.26
+        counts: np.ndarray = _ONES[(rows ^ query).view(np.uint8)].sum(axis=1, dtype=np.int32)
+        return counts
+    counts = np.zeros(len(rows), np.int32)
+    for column, word in zip(rows.T, query, strict=True):  # faster than a sum along short rows
+        counts += np.bitwise_count(column ^ word)
+    return counts
 
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
@@ -67,6 +84,18 @@ def lengths(vectors: np.ndarray) -> np.ndarray:
         block = vectors[start : start + 4096].astype(np.float64)
         found[start : start + 4096] = np.sqrt(np.einsum("nd,nd->n", block, block))
     return found
+
+
+def _stretches(n: int, most: int) -> list[slice]:
+    """``n`` rows in stretches of at most ``most``, as many for each core."""
+    pieces = max(1, -(-n // max(1, most)))
+    if n > _LEAST:
+        pieces = -(-pieces // cores()) * cores()
+    size = max(1, -(-n // pieces))
+    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+
+
+_LEAST = 4096  # rows, below which threads cost more than they save
 
 
 @functools.cache

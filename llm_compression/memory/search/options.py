@@ -11,7 +11,7 @@ from llm_compression.memory.storage.snapshot import Selection
 
 METRICS = ("cosine", "dot")
 METHODS = ("exact", "int8", "binary", "approximate")
-OVERSAMPLE = {"exact": 1, "int8": 4, "binary": 64, "approximate": 4}
+OVERSAMPLE = {"exact": 1, "int8": 4, "binary": 64, "approximate": 2}
 
 
 @dataclass(frozen=True)
@@ -84,5 +84,15 @@ class SearchOptions:
 
     @property
     def candidates(self) -> int:
-        """Rows of each query that the first pass keeps."""
+        """Rows of each query that a first pass over all keeps, or an index of some is asked for."""
         return self.top_k * (self.oversample or OVERSAMPLE[self.method])
+
+    @property
+    def scores_again(self) -> bool:
+        """Whether the scores of the first pass are not those in float32."""
+        return self.method in ("int8", "binary")
+
+    @property
+    def kept(self) -> int:
+        """Rows of each query that the first pass keeps."""
+        return self.candidates if self.scores_again else self.top_k

@@ -26,20 +26,47 @@ class Part:
     def __init__(
         self, twin: Twin, index: FragmentIndex | None, start: int, allowed: np.ndarray | None
     ) -> None:
-        self.twin, self.start, self._allowed, self._index = twin, start, allowed, index
+        self.twin, self.start, self._allowed = twin, start, allowed
         self.count = len(twin.vectors) if allowed is None else int(allowed.sum())
         self._few = self.count * _FEW < len(twin.vectors)
+        self.index = None if self._few else index
 
     def holds(self, rows: np.ndarray) -> np.ndarray:
         """Which of ``rows`` are of this fragment."""
         return (rows >= self.start) & (rows < self.start + len(self.twin.vectors))
 
+    def ask(
+        self, queries: np.ndarray, options: SearchOptions, expansion: int
+    ) -> list[np.ndarray] | None:
+        """Rows of this fragment to score for each query, by its index; None for all rows."""
+        if self.index is None:
+            return None
+        n = len(self.twin.vectors)
+        wanted = min(n, -(-options.candidates * n // self.count))  # more where some are left out
+        found = self.index.search(queries, wanted, expansion)
+        return [rows if self._allowed is None else rows[self._allowed[rows]] for rows in found]
+
     def propose(self, queries: np.ndarray, best: Best, options: SearchOptions) -> None:
-        """Offer this fragment's rows, by the first pass that the options ask for."""
-        if self._index is None or self._few:
-            self._scan(queries, best, options)
-        else:
-            self._ask(self._index, queries, best, options)
+        """Offer all rows, by the first pass that the options ask for."""
+        for rows in self._blocks(kernels.block_rows(len(queries))):
+            scores = self._first_pass(queries, rows, options)
+            if isinstance(rows, np.ndarray):
+                best.offer(scores, rows + self.start)
+                continue
+            if self._allowed is not None:
+                scores[:, ~self._allowed[rows]] = -np.inf
+            best.offer(scores, range(rows.start + self.start, rows.stop + self.start))
+
+    def propose_some(
+        self, queries: np.ndarray, some: list[np.ndarray], best: Best, options: SearchOptions
+    ) -> None:
+        """Offer what `ask` found, or all rows where a filter left too little of it."""
+        for i, rows in enumerate(some):
+            query = queries[i : i + 1]
+            if len(rows) < min(options.top_k, self.count):  # the filter is not like chance
+                self.propose(query, best.of(i), options)
+            else:
+                best.merge(i, self.scores(query, rows, options)[0], rows + self.start)
 
     def scores(
         self, queries: np.ndarray, rows: np.ndarray | slice, options: SearchOptions
@@ -47,15 +74,6 @@ class Part:
         """Exact scores (m, r) of some rows."""
         found = kernels.float_scores(queries, self.twin.vectors[rows, : queries.shape[1]])
         return self._by_length(found, rows, queries.shape[1], options)
-
-    def _scan(self, queries: np.ndarray, best: Best, options: SearchOptions) -> None:
-        """Compare with every row that may be found, block by block."""
-        for rows in self._blocks(kernels.block_rows(len(queries))):
-            scores = self._first_pass(queries, rows, options)
-            if isinstance(rows, slice) and self._allowed is not None:
-                scores[:, ~self._allowed[rows]] = -np.inf
-            numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-            best.offer(scores, numbers + self.start)
 
     def _blocks(self, size: int) -> Iterator[np.ndarray | slice]:
         """Rows to score at once: the few that may be found, or stretches of all."""
@@ -84,16 +102,3 @@ class Part:
         if lengths is not None:
             scores /= np.where(lengths[rows] == 0, 1, lengths[rows])
         return scores
-
-    def _ask(
-        self, index: FragmentIndex, queries: np.ndarray, best: Best, options: SearchOptions
-    ) -> None:
-        n = len(self.twin.vectors)
-        wanted = min(n, -(-options.candidates * n // self.count))  # more where some are left out
-        for i, rows in enumerate(index.search(queries, wanted)):
-            kept = rows if self._allowed is None else rows[self._allowed[rows]]
-            query = queries[i : i + 1]
-            if len(kept) < min(options.top_k, self.count):  # the filter is not like chance
-                self._scan(query, best.of(i), options)
-            else:
-                best.merge(i, self.scores(query, kept, options)[0], kept + self.start)

@@ -1,10 +1,8 @@
 """Searcher: the search of one dataset, and the twins that it has open."""
 
-import json
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,15 @@ from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import (
     FragmentIndex,
     build_index,
+    expansion,
     open_index,
     usearch,
     wants_index,
 )
+from llm_compression.memory.search.matches import matches
 from llm_compression.memory.search.options import Match, SearchOptions
 from llm_compression.memory.search.part import Part
 from llm_compression.memory.search.twin import Twin
-from llm_compression.memory.storage.arrow import times
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import SOURCES
@@ -39,9 +38,9 @@ from llm_compression.memory.storage.snapshot import (
 )
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.batching import with_progress
+from llm_compression.threads import shared
 
 _LONG = 4  # files from which a terminal sees a progress bar unasked
-_COLUMNS = ["embedding_id", "modality", "model", "duration_seconds", "metadata"]
 
 
 class Searcher:
@@ -113,15 +112,18 @@ class Searcher:
         identity = _identity(version, options, str(self._dataset.folder))
         prepared = _prepared(queries, identity, options)
         parts = list(self._parts(version, identity, options))
-        k = min(options.candidates, sum(part.count for part in parts))
-        if not k:
+        count = sum(part.count for part in parts)
+        if not count:
             return [[] for _ in queries]
-        best = Best.none(len(prepared), k)
-        for part in parts:
-            part.propose(prepared, best, options)
-        if options.method != "exact":
+        best = Best.none(len(prepared), min(options.kept, count))
+        for part, some in zip(parts, _asked(prepared, parts, options), strict=True):
+            if some is None:
+                part.propose(prepared, best, options)
+            else:
+                part.propose_some(prepared, some, best, options)
+        if options.scores_again:
             best = _scored_again(prepared, best, parts, options)
-        return self._matches(best, parts, options)
+        return matches(best, parts, SOURCES[self._dataset.modality], options.threshold)
 
     def _parts(
         self, version: Snapshot, identity: VectorIdentity, options: SearchOptions
@@ -169,24 +171,6 @@ class Searcher:
             for opened in (self._twins, self._indexes):
                 for name in opened.keys() - names:
                     del opened[name]
-
-    def _matches(
-        self, best: Best, parts: Sequence[Part], options: SearchOptions
-    ) -> list[list[Match]]:
-        least = -np.inf if options.threshold is None else options.threshold
-        found: list[list[Match | None]] = [[None] * best.rows.shape[1] for _ in best.rows]
-        source = SOURCES[self._dataset.modality]
-        for part in parts:
-            query, place = np.nonzero(part.holds(best.rows) & (best.scores >= least))
-            if not len(query):
-                continue
-            rows = best.rows[query, place] - part.start
-            table = part.twin.table([*_COLUMNS, source, "timestamp"], rows)
-            columns = table.drop_columns(["timestamp"]).to_pylist()
-            when = times(table["timestamp"])
-            for q, p, row, time in zip(query, place, columns, when, strict=True):
-                found[q][p] = _match(row, source, float(best.scores[q, p]), time)
-        return [[match for match in of_one if match] for of_one in found]
 
 
 def as_queries(queries: Any) -> tuple[np.ndarray, bool]:
@@ -252,6 +236,17 @@ def _allowed(
     return allowed
 
 
+def _asked(
+    queries: np.ndarray, parts: Sequence[Part], options: SearchOptions
+) -> Sequence[list[np.ndarray] | None]:
+    """What the indexes of the parts find for each query; None for parts without one."""
+    indexes = sum(part.index is not None for part in parts)
+    if not indexes:
+        return [None] * len(parts)
+    width = expansion(indexes)
+    return shared(lambda part: part.ask(queries, options, width), parts)
+
+
 def _scored_again(
     queries: np.ndarray, found: Best, parts: Sequence[Part], options: SearchOptions
 ) -> Best:
@@ -264,8 +259,3 @@ def _scored_again(
             scores = part.scores(queries[i : i + 1], rows - part.start, options)[0]
             best.merge(int(i), scores, rows)
     return best
-
-
-def _match(row: dict[str, Any], source: str, score: float, time: datetime) -> Match:
-    metadata = json.loads(row.pop("metadata"))
-    return Match(source=row.pop(source), score=score, timestamp=time, metadata=metadata, **row)

@@ -24,7 +24,7 @@ from llm_compression.multimodal.vision.input import as_images, name_of
 from llm_compression.multimodal.vision.model import VisionModel
 from llm_compression.multimodal.vision.processor import ImageProcessor
 from llm_compression.spec.tensors import vision_tensors
-from llm_compression.weights.loader import cores
+from llm_compression.threads import cores
 
 _AHEAD = 2  # batches whose pictures are decoded while the core works on another
 

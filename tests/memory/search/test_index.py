@@ -48,7 +48,7 @@ def no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     def scan(*_: object) -> None:
         raise AssertionError("the index was not asked")
 
-    monkeypatch.setattr(part.Part, "_scan", scan)
+    monkeypatch.setattr(part.Part, "propose", scan)
 
 
 def test_finds_nearly_all_with_exact_scores(

@@ -1,0 +1,38 @@
+"""Threads: how many cores this process may use, and Python functions that share them."""
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def shared(work: Callable[[T], R], tasks: Iterable[T]) -> list[R]:
+    """``work`` of each task, in their order, on all cores; for work that lets Python's lock go.
+
+    The threads sleep between calls. Those of a BLAS or of OpenMP keep turning for up to 100 ms, in
+    which whatever runs next has a core less.
+    """
+    given = list(tasks)
+    if len(given) < 2:
+        return [work(task) for task in given]
+    return list(_pool().map(work, given))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores(), "llm_compression")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
