@@ -1,4 +1,4 @@
-"""Stores for rows of an id and a vector: Lance, Delta, Iceberg, DuckDB, and a plan of our own."""
+"""Stores for rows of an id and a vector: ours, Lance, Delta, Iceberg and DuckDB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.own_store import OwnStore
+from llm_compression.memory.vector_storage import VectorStorage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,28 +58,31 @@ def key(number: int) -> str:
 
 
 class _Own(Store):
-    """Parquet fragments and a manifest, synced; small fragments are merged as they come."""
+    """The storage of this project, which adds a source, a model, a time and metadata."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = OwnStore(folder)
+        self._storage = VectorStorage(folder)
 
     def append(self, table: pa.Table) -> None:
-        self._store.append(table)
+        ids = table["id"].to_pylist()
+        rows = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
+        self._storage.store("text", ids, ids, rows)
 
     def count(self) -> int:
-        return self._store.count()
+        return self._storage.count("text")
 
     def get(self, number: int) -> np.ndarray:
-        return _vector(self._store.get(key(number)))
+        return _vector(self._storage.query("text", embedding_ids=[key(number)]))
 
     def read(self) -> pa.Table:
-        return self._store.read()
+        table = self._storage.query("text", columns=["embedding_id", "embedding"])
+        return table.rename_columns(["id", "embedding"])
 
     def delete(self, number: int) -> None:
-        self._store.delete(key(number))
+        self._storage.delete("text", [key(number)])
 
     def compact(self) -> None:
-        self._store.compact()
+        self._storage.compact("text")
 
 
 class _Lance(Store):
@@ -216,8 +219,9 @@ class _DuckDB(Store):
         return found[0] if found else None
 
 
+OWN = "llm_compression"
 KINDS: dict[str, Callable[[Path], Store]] = {
-    "own plan": _Own,
+    OWN: _Own,
     "Lance": _Lance,
     "Delta": _Delta,
     "Iceberg": _Iceberg,

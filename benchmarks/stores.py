@@ -15,17 +15,16 @@ from benchmarks.measure import interleave, timed
 from benchmarks.process import run_program
 from benchmarks.results import Section
 from benchmarks.store_damage import flipped_bits
-from benchmarks.store_kinds import KINDS, Store, rows_table
+from benchmarks.store_kinds import KINDS, OWN, Store, rows_table
 from benchmarks.store_trace import trace
 
 LIBRARIES = ("deltalake", "duckdb", "numpy", "pyarrow", "pyiceberg", "pylance", "torch")
 _BATCH = 1000
 _TURN = 10
-_GROWN = ("own plan", "Lance", "Delta", "DuckDB")
-_OWN = _GROWN[0]
+_GROWN = (OWN, "Lance", "Delta", "DuckDB")
 _SINGLE = 50
 _MODULES = {
-    "own plan": "pyarrow.parquet",
+    OWN: "llm_compression.memory.vector_storage",
     "Lance": "lance",
     "Delta": "deltalake",
     "Iceberg": "pyiceberg.catalog.sql",
@@ -69,14 +68,14 @@ def _growth(stores: dict[str, Store], rows: np.ndarray) -> Section:
         name="growth",
         title=f"Appending {count:,} rows in batches of {_BATCH:,}",
         note=f"Rows of an id and {rows.shape[1]} float32, ten batches to each store in turns. Each "
-        "commits with its defaults: see above which of them are durable. Our plan merges "
-        "fragments as they come, and its last tenth and rows a second include that; the others' "
-        "compaction is timed alone, at the end.",
+        "commits with its defaults: see above which of them are durable. Ours adds its other "
+        "columns and merges fragments as they come, which its last tenth and rows a second "
+        "include; the others' compaction is timed alone, at the end.",
         units=_GROWTH,
         samples={(kind, column): samples[kind, column] for kind in stores for column in _GROWTH},
         claims=[
-            Claim("own plan, 1,000 rows, merges included", (_OWN, "mean"), None, 100, "ms"),
-            Claim("own plan, last tenth / first tenth", (_OWN, _LAST), (_OWN, _FIRST)),
+            Claim("1,000 rows, merges included", (OWN, "mean"), None, 100, "ms"),
+            Claim("last tenth / first tenth", (OWN, _LAST), (OWN, _FIRST)),
         ],
         checks=["every store held as many rows as it was given, less the deleted"],
     )
@@ -121,7 +120,7 @@ def _reading(stores: dict[str, Store], homes: dict[str, Path], rows: np.ndarray)
         note="The same stores, compacted, opened anew in a process that has imported the library.",
         units={"open and count": "ms", "get an id": "ms", "size": "bytes", "files": ""},
         samples=samples,
-        claims=[Claim("own plan, open", (_OWN, "open and count"), None, 100, "ms")],
+        claims=[Claim("open", (OWN, "open and count"), None, 100, "ms")],
         checks=["every vector that was read is the one that was written, bit for bit"],
     )
 

@@ -9,9 +9,8 @@ from benchmarks import readme
 from benchmarks.captions import Captions
 from benchmarks.columns import BINARY, LISTS, Column
 from benchmarks.machine import ROOT
-from benchmarks.own_store import OwnStore
 from benchmarks.results import FOLDER
-from benchmarks.store_kinds import key, rows_table
+from benchmarks.store_kinds import KINDS, OWN, rows_table
 
 DOCUMENTS = {
     "0001-storage.md": "stores",
@@ -49,11 +48,13 @@ def test_views_of_a_column_are_its_rows(column: Column) -> None:
     assert np.array_equal(view, rows[1:])
 
 
-def test_own_store_keeps_rows_through_merges(tmp_path: Path) -> None:
-    rows = np.arange(48, dtype=np.float32).reshape(12, 4)
+def test_our_store_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    rows = np.arange(1, 49, dtype=np.float32).reshape(12, 4)
     for number in range(12):
-        OwnStore(tmp_path).append(rows_table(number, rows[number : number + 1]))
-    store = OwnStore(tmp_path)
-    assert store.count() == 12
-    assert len(list(tmp_path.glob("*.parquet"))) == 3  # ten were merged
-    assert store.get(key(7))["embedding"].to_pylist() == [rows[7].tolist()]
+        KINDS[OWN](tmp_path).append(rows_table(number, rows[number : number + 1]))
+    store = KINDS[OWN](tmp_path)
+    store.compact()
+    store.delete(3)
+    assert store.count() == 11
+    assert store.get(7).tolist() == rows[7].tolist()
+    assert np.array_equal(np.stack(store.read()["embedding"].to_pylist()), np.delete(rows, 3, 0))
