@@ -20,13 +20,25 @@ def cores() -> int:
 def shared(work: Callable[[T], R], tasks: Iterable[T]) -> list[R]:
     """``work`` of each task, in their order, on all cores; for work that lets Python's lock go.
 
-    The threads sleep between calls. Those of a BLAS or of OpenMP keep turning for up to 100 ms, in
-    which whatever runs next has a core less.
+    The caller's thread is one of those that work. The others sleep between calls, where those of
+    a BLAS or of OpenMP keep turning for up to 100 ms, in which whatever runs next has a core less.
     """
     given = list(tasks)
-    if len(given) < 2:
-        return [work(task) for task in given]
-    return list(_pool().map(work, given))
+    done: dict[int, R] = {}
+    turns = iter(range(len(given)))  # whoever is free takes the next
+
+    def take() -> None:
+        for turn in turns:
+            done[turn] = work(given[turn])
+
+    others = [_pool().submit(take) for _ in range(min(cores(), len(given)) - 1)]
+    try:
+        take()
+    finally:
+        for other in others:
+            if not other.cancel():  # it has begun
+                other.result()
+    return [done[turn] for turn in range(len(given))]
 
 
 @functools.cache

@@ -35,15 +35,20 @@ def float_scores(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Inner products (m, n) of (m, d) float32, in int8, with (n, d) int8 times (n,) scales.
+    """Inner products (m, n) of (m, d) float32, in int8, with rows as `Twin.int8` has them.
 
     Those of each query are in a unit of its own.
     """
     most = np.abs(queries).max(axis=1, keepdims=True).astype(np.float64)  # 127 / float32 overflows
     levels = np.rint(queries * (127 / most)).astype(np.int8)
-    product = int8_product()(codes, levels).astype(np.float32)  # (n, m)
-    product *= scales[:, None]
-    return product.T
+    product = int8_product()(codes, levels)  # (n, m)
+    found = product.astype(np.float32)
+    found -= levels.sum(axis=1, dtype=np.float32) * OFFSET
+    found *= scales[:, None]
+    return found.T
+
+
+OFFSET = 128  # of the codes: processors multiply unsigned bytes by signed ones
 
 
 def bit_scores(queries: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -100,11 +105,11 @@ _LEAST = 4096  # rows, below which threads cost more than they save
 
 @functools.cache
 def int8_product() -> Int8Product:
-    """(b, d) int8 and (m, d) int8 -> (b, m) integers; oneDNN's where this torch has it."""
-    a = np.arange(-64, 64, dtype=np.int8).reshape(4, 32)
-    right = a.astype(np.int32) @ a.astype(np.int32).T
+    """(b, d) uint8 and (m, d) int8 -> (b, m) integers; oneDNN's where this torch has it."""
+    codes = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    levels = np.full((1, 64), 127, np.int8)  # sums of two beyond 16 bits, which some saturate
     try:
-        if np.array_equal(_torch_product(a, a), right):
+        if np.array_equal(_torch_product(codes, levels), _plain_product(codes, levels)):
             return _torch_product
     except (ImportError, AttributeError, RuntimeError):
         pass  # a torch without the operator: it is a private one
@@ -114,8 +119,8 @@ def int8_product() -> Int8Product:
 def _torch_product(codes: np.ndarray, levels: np.ndarray) -> np.ndarray:
     import torch
 
-    memory = (ctypes.c_int8 * codes.size).from_address(codes.ctypes.data)  # mapped: not writable
-    rows = torch.frombuffer(memory, dtype=torch.int8).reshape(codes.shape)
+    memory = (ctypes.c_uint8 * codes.size).from_address(codes.ctypes.data)  # mapped: not writable
+    rows = torch.frombuffer(memory, dtype=torch.uint8).reshape(codes.shape)
     columns = torch.from_numpy(np.ascontiguousarray(levels.T))
     found: np.ndarray = torch._int_mm(rows, columns).numpy()
     return found

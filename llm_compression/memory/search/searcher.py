@@ -252,10 +252,13 @@ def _scored_again(
 ) -> Best:
     """The candidates of a first pass by their exact scores."""
     best = Best.none(len(queries), min(options.top_k, found.rows.shape[1]))
-    for part in parts:
-        held = part.holds(found.rows)
-        for i in np.flatnonzero(held.any(axis=1)):
-            rows = np.sort(found.rows[i, held[i]])
-            scores = part.scores(queries[i : i + 1], rows - part.start, options)[0]
-            best.merge(int(i), scores, rows)
+    ends = [part.start + len(part.twin.vectors) for part in parts[:-1]]
+    for i in range(len(queries)):
+        rows = np.sort(found.rows[i, found.rows[i] >= 0])
+        scores = [
+            part.scores(queries[i : i + 1], some - part.start, options)[0]
+            for part, some in zip(parts, np.split(rows, np.searchsorted(rows, ends)), strict=True)
+            if len(some)
+        ]
+        best.merge(i, np.concatenate(scores or [best.scores[i, :0]]), rows)
     return best

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.memory.search.kernels import lengths
+from llm_compression.memory.search.kernels import OFFSET, lengths
 from llm_compression.memory.search.sidecar import mapped_table
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import (
@@ -52,16 +52,19 @@ class Twin:
             self._prefixes[dim] = lengths(self.vectors[:, :dim])
         return self._prefixes[dim]
 
-    def table(self, columns: Sequence[str], rows: np.ndarray | None = None) -> pa.Table:
-        """Some columns of all rows, or of ``rows`` in their order."""
-        chosen = self._table.select(list(columns))
-        return chosen if rows is None else chosen.take(pa.array(rows))
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all rows."""
+        return self._table.select(list(columns))
+
+    def value(self, row: int, column: str) -> pa.Scalar:
+        """What stands in a column of one row."""
+        return self._table[column][row]
 
     @functools.cached_property
     def int8(self) -> tuple[np.ndarray, np.ndarray]:
-        """Codes (n, d) int8 and scales (n,) whose product is near to ``vectors``."""
-        table = mapped_table(self.fragment, "int8", self._to_int8)
-        codes = _bytes_matrix(table["codes"].chunk(0), np.int8)
+        """Codes (n, d) uint8 and scales (n,); (codes - 128) * scales is near to ``vectors``."""
+        table = mapped_table(self.fragment, "uint8", self._to_int8)
+        codes = _bytes_matrix(table["codes"].chunk(0), np.uint8)
         return codes, table["scales"].chunk(0).to_numpy()
 
     @functools.cached_property
@@ -79,6 +82,7 @@ class Twin:
 
     def _to_int8(self) -> pa.Table:
         codes, scales = to_int8(self.vectors)
+        codes = codes.view(np.uint8) ^ np.uint8(OFFSET)  # which adds it
         return pa.table({"codes": _binary(codes), "scales": pa.array(scales)})
 
     def _to_bits(self) -> pa.Table:

@@ -61,13 +61,17 @@ def arguments(table: pa.Table, modality: str) -> dict[str, Any]:
 
 
 def times(column: pa.ChunkedArray) -> list[Any]:
-    """Timestamps of `layout.TIMESTAMP` as datetimes of UTC, or None.
+    """Timestamps of `layout.TIMESTAMP` as datetimes of UTC, or None."""
+    return [None if n is None else time(n) for n in column.cast(pa.int64()).to_pylist()]
+
+
+def time(microseconds: int) -> datetime:
+    """A timestamp of `layout.TIMESTAMP` as datetime of UTC.
 
     Arrow's own way parses the name of the zone by a regular expression of the C++ library, which
     crashes the process where usearch was imported before pyarrow, as that brings another one.
     """
-    counts = column.cast(pa.int64()).to_pylist()
-    return [None if n is None else _EPOCH + timedelta(microseconds=n) for n in counts]
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -101,7 +101,8 @@ def test_int8_without_the_operator_gives_the_same(
 
 def test_products_of_int8_are_whole_and_right() -> None:
     rng = np.random.default_rng(0)
-    codes, levels = (rng.integers(-127, 128, (n, 384)).astype(np.int8) for n in (50, 3))
+    codes = rng.integers(0, 256, (50, 384)).astype(np.uint8)
+    levels = rng.integers(-127, 128, (3, 384)).astype(np.int8)
     wanted = codes.astype(np.int64) @ levels.astype(np.int64).T
     for product in (kernels.int8_product(), kernels._plain_product):
         np.testing.assert_array_equal(product(codes, levels), wanted)
@@ -110,7 +111,9 @@ def test_products_of_int8_are_whole_and_right() -> None:
 
 def test_int8_scores_are_near() -> None:
     vectors, queries = random(200, 64), random(4, 64, seed=1)
-    found = kernels.int8_scores(queries, *to_int8(vectors))
+    codes, scales = to_int8(vectors)
+    unsigned = (codes.astype(int) + kernels.OFFSET).astype(np.uint8)
+    found = kernels.int8_scores(queries, unsigned, scales)
     wanted = scores_of(queries, vectors, "dot")
     found = found * (np.abs(queries).max(axis=1, keepdims=True) / 127)  # a query's own unit
     lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)

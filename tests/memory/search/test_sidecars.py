@@ -23,7 +23,7 @@ N, D = 3 * SMALL, 8
 VECTORS = random(N, D)
 QUERY = random(1, D, seed=1)[0]
 SCORES = scores_of(QUERY, VECTORS)[0]
-METHODS = {"exact": "twin", "int8": "int8", "binary": "bits"}
+METHODS = {"exact": "twin", "int8": "uint8", "binary": "bits"}
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_processes_that_make_the_same_do_not_harm_each_other(start, storage: Vec
     for pipe in pipes:
         pipe.send("go")
     assert [pipe.recv() for pipe in pipes] == ["done"] * 3
-    assert files(storage) == {"twin", "int8", "bits"}
+    assert files(storage) == {"twin", "uint8", "bits"}
     assert len(list(folder(storage).iterdir())) == 3
 
 
@@ -221,7 +221,7 @@ def test_threads_share_one_storage(storage: VectorStorage) -> None:
 def test_the_vectors_are_the_mapped_file(storage: VectorStorage) -> None:
     check(storage, "int8")
     twin = Twin(storage.dataset("text").snapshot().fragments[0])
-    arrays = {"twin": twin.vectors, "int8": twin.int8[0], "bits": twin.bits}
+    arrays = {"twin": twin.vectors, "uint8": twin.int8[0], "bits": twin.bits}
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     for kind, array in arrays.items():
         assert not array.flags.owndata
