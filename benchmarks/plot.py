@@ -10,10 +10,12 @@ from benchmarks.results import STANDARD, Json, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
 _OURS, _OTHER = "#0b7285", "#ced4da"
 _INK, _QUIET = "#212529", "#868e96"
-_OUR_NAMES = ("llm_compression", "import llm_compression", "WeightLoader", "weight table")
+_OUR_NAMES = ("llm_compression", "import llm_compression", "WeightLoader", "weight table", "rows ")
 _BAR, _GAP = 0.8, 0.55  # of one bar's slot; slots between the groups of a panel
 
 
@@ -25,6 +27,7 @@ class Panel:
     columns: tuple[str, ...]
     title: str
     scale: float = 1.0
+    logarithmic: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ PANELS = (
     Panel("audio", ("30 s",), "Embed 30 s of sound, ms"),
     Panel("mel", ("30 s",), "Log-mel frames of 30 s, ms"),
 )
+MEMORY_PANELS = (
+    Panel("search", ("one query",), "Find the 10 nearest, ms, logarithmic", logarithmic=True),
+    Panel("append", ("1,000 rows",), "Store 1,000 rows for good, ms"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,20 +69,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def draw(stored: Json, path: Path) -> None:
-    """Sizes beside loading; below them cold start beside its memory; throughput and sounds last."""
+    """The panels of a run of the standard benchmark, or of the memory's."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 10.5), layout="constrained")
-    grid = figure.add_gridspec(4, 2, height_ratios=[10, 7, 3, 3])
-    loading = grid[0, 1].subgridspec(3, 1, height_ratios=[4, 3, 3])
-    places = [
-        *(grid[0, 0], loading[0], loading[1], loading[2]),
-        *(grid[row, column] for row in (1, 2, 3) for column in (0, 1)),
-    ]
-    for panel, place in zip(PANELS, places, strict=True):
+    figure = Figure(layout="constrained")
+    of_memory = any(section["name"] == "search" for section in stored["sections"])
+    panels = MEMORY_PANELS if of_memory else PANELS
+    places = _memory_places(figure) if of_memory else _standard_places(figure)
+    for panel, place in zip(panels, places, strict=True):
         _draw(figure.add_subplot(place), panel, list(_bars(stored, panel)))
     figure.suptitle(_heading(stored), x=0.01, ha="left", color=_QUIET, fontsize=9)
     figure.savefig(path, dpi=110)
+
+
+def _standard_places(figure: "Figure") -> list["SubplotSpec"]:
+    """Sizes beside loading; below them cold start beside its memory; throughput and sounds last."""
+    figure.set_size_inches(11, 10.5)
+    grid = figure.add_gridspec(4, 2, height_ratios=[10, 7, 3, 3])
+    loading = grid[0, 1].subgridspec(3, 1, height_ratios=[4, 3, 3])
+    return [
+        *(grid[0, 0], loading[0], loading[1], loading[2]),
+        *(grid[row, column] for row in (1, 2, 3) for column in (0, 1)),
+    ]
+
+
+def _memory_places(figure: "Figure") -> list["SubplotSpec"]:
+    """Search beside storing."""
+    figure.set_size_inches(11, 4)
+    grid = figure.add_gridspec(1, 2)
+    return [grid[0], grid[1]]
 
 
 def _bars(stored: Json, panel: Panel) -> Iterator[Bar]:
@@ -102,7 +124,12 @@ def _draw(axes: "Axes", panel: Panel, bars: Sequence[Bar]) -> None:
     axes.barh(places, values, _BAR, color=[bar.colour for bar in bars])
     axes.set_yticks(places, [bar.label for bar in bars])
     axes.set_title(panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
-    axes.set_xlim(0, max(bar.high for bar in bars) * 1.2)
+    longest = max(bar.high for bar in bars)
+    if panel.logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(min(bar.low for bar in bars) / 2, longest * 5)
+    else:
+        axes.set_xlim(0, longest * 1.2)
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.xaxis.set_visible(False)

@@ -1,6 +1,7 @@
 """`python -m benchmarks.readme`: writes stored results into a document, or checks them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     text = options.readme.read_text(encoding="utf-8")
     try:
-        wanted = replaced(text, _block(options.results))
+        wanted = replaced(text, _block(options.results, options.readme))
     except MarkersError as error:
         print(f"{options.readme} {error}", file=sys.stderr)
         return 1
@@ -49,13 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _block(results: Path) -> str:
+def _block(results: Path, readme: Path) -> str:
     """The tables of a run, below its plot where it has one."""
     tables = sections_markdown(read(results))
     image = results.with_suffix(".png")
     if not image.exists():
         return tables
-    return f"![The figures below as bars]({image.relative_to(ROOT).as_posix()})\n\n{tables}"
+    link = Path(os.path.relpath(image, readme.parent)).as_posix()
+    return f"![The figures below as bars]({link})\n\n{tables}"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -13,8 +13,9 @@ from benchmarks.results import FOLDER
 from benchmarks.store_kinds import KINDS, OWN, rows_table
 
 DOCUMENTS = {
-    "0001-storage.md": "stores",
-    "0002-vector-layout.md": "vector_layout",
+    "decisions/0001-storage.md": "stores",
+    "decisions/0002-vector-layout.md": "vector_layout",
+    "search.md": "memory",
 }
 
 
@@ -26,7 +27,7 @@ def source() -> Captions:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_document_shows_the_stored_run(document: str) -> None:
-    page = ROOT / "docs" / "decisions" / document
+    page = ROOT / "docs" / document
     results = FOLDER / f"{DOCUMENTS[document]}.json"
     assert readme.main(["--check", "--readme", str(page), "--results", str(results)]) == 0
 

@@ -150,9 +150,10 @@ def test_stored_standard_run_is_whole() -> None:
     assert set(run.BENCHMARKS) <= names
 
 
-def test_plot_draws_the_standard_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [results.STANDARD, results.FOLDER / "memory.json"])
+def test_plot_draws_a_stored_run(tmp_path: Path, stored: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra `bench`")
     target = tmp_path / "figure.png"
-    content: Json = results.read(results.STANDARD)
+    content: Json = results.read(stored)
     plot.draw(content, target)
     assert target.read_bytes().startswith(b"\x89PNG")
