@@ -2,42 +2,31 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ann_indexes import (
-    FRAGMENT,
-    Contestant,
-    Search,
-    faiss,
-    lance_schema,
-    usearch,
-)
+from benchmarks.ann_indexes import TOP
 from benchmarks.captions import MILLION, captions, million
 from benchmarks.case import WrongResultError
 from benchmarks.claims import Cell, Claim
 from benchmarks.measure import interleave, timed
+from benchmarks.memory_others import Ask, foreign
 from benchmarks.process import run_program
 from benchmarks.results import Section
 from llm_compression import MultimodalStorage
 
 LIBRARIES = ("faiss-cpu", "lancedb", "numpy", "pyarrow", "torch", "usearch")
-_BATCH, _TOP, _CHECKED = 1000, 10, 100
+_BATCH, _CHECKED = 1000, 100
 _QUICK = 100_000
 _MODALITY, _MODEL = "text", "all-MiniLM-L6-v2"
-_NUMPY, _EXACT, _APPROXIMATE = "numpy, rows @ query", "exact", "approximate"
+_NUMPY = "numpy, rows @ query"
 _QUERY = "one query"
 _SETTLE = 0.15  # seconds
 _RECALL = {"exact": 1.0, "int8": 0.99, "binary": 0.95, "approximate": 0.95}
-Ask = Callable[[np.ndarray], Sequence[int]]
-_OTHERS: Sequence[tuple[Contestant, int]] = (
-    (usearch("bf16"), 64),
-    (faiss("IVF4096,SQ8"), 128),
-)
 
 
 def measure(data: Path, folder: Path, *, quick: bool) -> list[Section]:
@@ -156,7 +145,7 @@ def _search(
     asks: dict[str, Ask] = {
         **{f"llm_compression, {m}": partial(_ask, storage, method=m) for m in _RECALL},
         "llm_compression, exact, a third by metadata": partial(_ask, storage, filter={"third": 0}),
-        **dict(_foreign(rows, folder)),
+        **dict(foreign(rows, folder)),
     }
     found = {name: np.array([ask(q) for q in queries[:_CHECKED]]) for name, ask in asks.items()}
     checks = [_check_recall(name, got, truth) for name, got in found.items() if "third" not in name]
@@ -166,7 +155,7 @@ def _search(
     base = (_NUMPY, _QUERY)
     return Section(
         name="search",
-        title=f"Find the {_TOP} nearest of {len(rows):,}",
+        title=f"Find the {TOP} nearest of {len(rows):,}",
         note="One query after another, everything in the page cache, ids, sources and metadata of "
         "the matches included in our times. Vectors are sums of two real captions with noise, "
         "queries captions that are in none.",
@@ -219,49 +208,8 @@ def _size(storage: MultimodalStorage, part: str) -> float:
 
 
 def _ask(storage: MultimodalStorage, query: np.ndarray, **options: object) -> list[int]:
-    found = storage.search(query, _MODALITY, _TOP, **options)  # type: ignore[arg-type]
+    found = storage.search(query, _MODALITY, TOP, **options)  # type: ignore[arg-type]
     return [int(match.embedding_id.removeprefix("memory-")) for match in found]  # type: ignore[union-attr]
-
-
-def _foreign(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, Ask]]:
-    import faiss as library
-    from usearch.index import search
-
-    flat = library.IndexFlatIP(rows.shape[1])
-    flat.add(rows)
-    yield "faiss, IndexFlatIP", lambda query: flat.search(query[None], _TOP)[1][0].tolist()
-    yield "usearch, exact", lambda q: search(rows, q, _TOP, "ip", exact=True).keys.tolist()
-    yield "LanceDB, no index", _lance_flat(rows, folder / "lance")
-    for contestant, effort in _OTHERS:
-        yield from _built(contestant, effort, rows, folder)
-
-
-def _lance_flat(rows: np.ndarray, folder: Path) -> Ask:
-    import lancedb as library
-    import pyarrow as pa
-
-    table = library.connect(folder).create_table("rows", schema=lance_schema(rows.shape[1]))
-    for start in range(0, len(rows), FRAGMENT):
-        part = rows[start : start + FRAGMENT]
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), rows.shape[1])
-        table.add(pa.table({"id": np.arange(start, start + len(part)), "vector": vectors}))
-
-    def ask(query: np.ndarray) -> list[int]:
-        asked = table.search(query).distance_type("dot").limit(_TOP).select(["id", "_distance"])
-        found: list[int] = asked.to_arrow()["id"].to_pylist()
-        return found
-
-    return ask
-
-
-def _built(
-    contestant: Contestant, effort: int, rows: np.ndarray, folder: Path
-) -> Iterator[tuple[str, Ask]]:
-    files = folder / contestant.files
-    files.mkdir()
-    contestant.build(rows, files)
-    ask: Search = contestant.open(files, rows)
-    yield contestant.name, lambda query: ask(query, effort).tolist()
 
 
 def _timer(ask: Callable[[np.ndarray], object], queries: np.ndarray) -> Callable[[], float]:
@@ -283,7 +231,7 @@ def _timer(ask: Callable[[np.ndarray], object], queries: np.ndarray) -> Callable
 
 def _truth(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """(q, 10) rows, nearest first, by a plain product."""
-    found = [np.argsort(-(rows @ query), kind="stable")[:_TOP] for query in queries[:_CHECKED]]
+    found = [np.argsort(-(rows @ query), kind="stable")[:TOP] for query in queries[:_CHECKED]]
     return np.array(found)
 
 
@@ -302,6 +250,6 @@ def _check_recall(name: str, found: np.ndarray, truth: np.ndarray) -> str:
 
 
 def _check_batch(storage: MultimodalStorage, queries: np.ndarray, truth: np.ndarray) -> None:
-    found = storage.search(queries, _MODALITY, _TOP)[: len(truth)]
+    found = storage.search(queries, _MODALITY, TOP)[: len(truth)]
     ids = [[int(m.embedding_id.removeprefix("memory-")) for m in of_one] for of_one in found]  # type: ignore[union-attr]
     _check_recall("llm_compression, exact", np.array(ids), truth)
