@@ -21,9 +21,10 @@ provider = MultimodalEmbeddingProvider(
     args.text, audio_model_path=args.audio, clip_model_path=args.clip
 )
 memory = MultimodalStorage(args.memory, provider)
-memory.add_texts(args.notes)
-memory.add_images(args.images, modality="clip")
-memory.add_sounds(args.sounds, metadata=[{"format": Path(file).suffix} for file in args.sounds])
+memory.add_texts(args.notes, ids=args.notes, replace=True)  # told twice, remembered once
+memory.add_images(args.images, ids=args.images, replace=True, modality="clip")
+formats = [{"format": Path(file).suffix} for file in args.sounds]
+memory.add_sounds(args.sounds, metadata=formats, ids=args.sounds, replace=True)
 
 for match in memory.search(text=args.about, top_k=3):
     print(f"note   {match.score:.3f}  {match.source}")

@@ -5,6 +5,15 @@ from llm_compression.memory.providers.arrow_provider import (
     get_default_provider,
     reset_provider,
 )
-from llm_compression.memory.providers.provider import EmbeddingProvider
+from llm_compression.memory.providers.provider import (
+    EmbeddingProvider,
+    EmbeddingProviderProtocol,
+)
 
-__all__ = ["ArrowEngineProvider", "EmbeddingProvider", "get_default_provider", "reset_provider"]
+__all__ = [
+    "ArrowEngineProvider",
+    "EmbeddingProvider",
+    "EmbeddingProviderProtocol",
+    "get_default_provider",
+    "reset_provider",
+]

@@ -100,6 +100,23 @@ class SentenceTransformer:
     def max_seq_length(self, value: int) -> None:
         self.engine.max_seq_length = value
 
+    def get_max_seq_length(self) -> int:
+        """``max_seq_length``."""
+        return self.max_seq_length
+
+    def eval(self) -> "SentenceTransformer":
+        """Itself: it never trains."""
+        return self
+
+    def to(self, device: str | torch.device) -> "SentenceTransformer":
+        """Itself, on the cpu.
+
+        Raises:
+            InputError: another device.
+        """
+        refuse({"device": device})
+        return self
+
     @property
     def device(self) -> torch.device:
         """The cpu."""

@@ -10,8 +10,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` resolved; the home of nobody is left as it is, and not found.
 
     Raises:
-        InputError: the path is empty, not UTF-8, or holds a null byte, which no file name can.
+        InputError: it is no string or `pathlib.Path`, empty, not UTF-8, or holds a null byte, which
+            no file name can.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"the path is {path!r}; pass a string or a pathlib.Path")
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:

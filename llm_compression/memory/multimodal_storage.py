@@ -85,7 +85,7 @@ class MultimodalStorage(ByModality):
         auto_compact: merge small files now and then after storing, which bounds their number.
 
     Raises:
-        InputError: an option that cannot be.
+        InputError: an option that cannot be, or a provider without ``identity`` and ``embed``.
         StorageError: the folder is of an earlier system.
     """
 
@@ -106,6 +106,12 @@ class MultimodalStorage(ByModality):
             on_damage=on_damage,
             auto_compact=auto_compact,
         )
+        for name in ("identity", "embed"):
+            if provider is not None and not callable(getattr(provider, name, None)):
+                raise InputError(
+                    f"the provider, {type(provider).__name__}, has no method {name!r}; take a "
+                    "MultimodalEmbeddingProvider, or give it the methods of Embeds (docs/memory.md)"
+                )
         self.provider = provider
 
     def add_texts(

@@ -1,6 +1,6 @@
 """Checks of what a caller passes to an engine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _OPENERS = {
 
 
 def as_texts(inputs: object) -> list[str]:
-    """One string or many as a list; the tokenizer checks each.
+    """One string or many, also of an Arrow array, as a list; the tokenizer checks each.
 
     Raises:
         InputError: neither a string nor a sequence.
@@ -28,7 +28,8 @@ def as_texts(inputs: object) -> list[str]:
         raise InputError(
             f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
         )
-    return list(inputs)
+    values: list[str] = inputs.to_pylist() if hasattr(inputs, "to_pylist") else list(inputs)
+    return values
 
 
 def no_tower(spec: ModelSpec, tower: str) -> InputError:
@@ -37,6 +38,16 @@ def no_tower(spec: ModelSpec, tower: str) -> InputError:
     return InputError(
         f"the model has no {tower} tower, so it embeds {takes} only; open it as {opener}"
     )
+
+
+def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
+    """See that an option has one of its values.
+
+    Raises:
+        InputError: it has another; the message calls it ``name``.
+    """
+    if value not in choices:
+        raise InputError(f"{name} {value!r} is not one of {', '.join(choices)}")
 
 
 def check_count(value: object, name: str, most: int | None = None) -> int:

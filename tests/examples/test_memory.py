@@ -30,6 +30,7 @@ def test_a_second_run_finds_what_the_first_one_stored(
     models = ["--text", tiny_table, "--clip", tiny_clip_table, "--audio", tiny_whisper_table]
     inputs = ["--notes", "a cat", "the dog runs", "--images", image, "--sounds", sound]
     first = run(tmp_path / "memory", *models, *inputs)
+    assert run(tmp_path / "memory", *models, *inputs) == first
     again = run(tmp_path / "memory", *models, "--like", sound)
     assert again[: len(first)] == first
     assert first[0] == ["note", "1.000", "a cat"]

@@ -1,15 +1,18 @@
 """ArrowEngineProvider keeps the contract, and a process shares one provider."""
 
 import pickle
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from llm_compression import (
     ArrowEngineProvider,
     EmbeddingCache,
+    convert,
     get_default_provider,
     reset_provider,
 )
@@ -24,6 +27,13 @@ TEXTS = ["the cat sits", "a dog runs", "red"]
 @pytest.fixture(scope="module")
 def provider(tiny_table: Path) -> ArrowEngineProvider:
     return ArrowEngineProvider(tiny_table)
+
+
+@pytest.fixture
+def wider_table(make_checkpoint: CheckpointFactory, tmp_path: Path) -> Path:
+    """Of a model of another width."""
+    checkpoint = make_checkpoint(hidden_size=48, num_attention_heads=4, seed=5)
+    return convert(checkpoint, tmp_path / "other.parquet").path
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,36 @@ def test_the_contract(provider: ArrowEngineProvider):
     np.testing.assert_allclose(one, many[0], atol=1e-6)
     np.testing.assert_allclose(many, provider.engine.encode(TEXTS), atol=1e-6)
     assert provider.encode_batch(TEXTS[:1]).shape == (1, 32)
+
+
+def test_what_is_open_stays_so_whatever_becomes_of_its_file(
+    tmp_path: Path, tiny_table: Path, wider_table: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = Path(shutil.copy(tiny_table, tmp_path / "model.parquet"))
+    monkeypatch.chdir(tmp_path)
+    provider = ArrowEngineProvider("model.parquet")
+    wanted = provider.encode(TEXTS[0])
+    monkeypatch.chdir("/")
+    wider_table.replace(path)
+    assert provider.dimension == provider.identity("text").dimension == len(wanted)
+    np.testing.assert_array_equal(provider.encode(TEXTS[0]), wanted)
+
+
+def test_texts_may_be_an_arrow_array(provider: ArrowEngineProvider):
+    np.testing.assert_array_equal(
+        provider.encode_batch(pa.chunked_array([TEXTS])), provider.encode_batch(TEXTS)
+    )
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.parquet"])
+def test_a_path_that_is_none_is_refused(path: object):
+    with pytest.raises(InputError, match=r"pass a string or a pathlib.Path"):
+        ArrowEngineProvider(path)
+
+
+def test_a_cache_that_is_none_is_refused(tiny_table: Path):
+    with pytest.raises(InputError, match=r"cache is 'x.cache'; pass an EmbeddingCache"):
+        ArrowEngineProvider(tiny_table, cache="x.cache")
 
 
 @pytest.mark.parametrize("normalize", [True, False])

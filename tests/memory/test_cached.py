@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from llm_compression import ArrowEngineProvider, EmbeddingCache, MultimodalEmbeddingProvider
-from llm_compression.errors import InputError
+from llm_compression.errors import InputError, OutputError
+from llm_compression.memory.cache.cached import NotCachedWarning
 from llm_compression.memory.cache.content import image_digest, sound_digest, text_digest
 from tests.clip_checkpoints import pictures
 from tests.conftest import CheckpointFactory
@@ -42,6 +43,25 @@ def test_only_what_is_new_is_embedded_in_one_batch(caching, made):
     np.testing.assert_array_equal(second[[2, 1]], first)
     np.testing.assert_array_equal(second[0], second[3])
     assert (caching.cache.hits, caching.cache.misses, len(caching.cache)) == (2, 3, 3)
+
+
+def test_a_full_disk_keeps_nothing_new_and_withholds_nothing(tmp_path, tiny_table, monkeypatch):
+    cache = EmbeddingCache(tmp_path / "full.cache")
+    provider = ArrowEngineProvider(tiny_table, cache=cache)
+    first = provider.encode_batch(TEXTS[:2])
+    connected = cache._file.connected
+
+    def full(*, write: bool):
+        if write:
+            raise OutputError("database or disk is full")
+        return connected(write=False)
+
+    monkeypatch.setattr(cache._file, "connected", full)
+    np.testing.assert_array_equal(provider.encode_batch(TEXTS[:2]), first)
+    with pytest.warns(NotCachedWarning, match="made, but not kept: database or disk is full"):
+        made = provider.encode_batch(TEXTS)
+    np.testing.assert_array_equal(made[:2], first)
+    assert (len(cache), cache.hits) == (2, 4)
 
 
 @pytest.mark.parametrize("name", ["image", "audio"])

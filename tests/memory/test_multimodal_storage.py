@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llm_compression import MultimodalEmbeddingProvider, MultimodalStorage, convert
+from llm_compression import (
+    EmbeddingProvider,
+    MultimodalEmbeddingProvider,
+    MultimodalStorage,
+    convert,
+)
 from llm_compression.errors import (
     IdentityMismatchError,
     InputError,
@@ -219,6 +224,14 @@ def test_without_a_provider_vectors_alone_are_taken(filled) -> None:
         ):
             call()
     assert len(plain.search(np.ones(32), "text")) == 3
+
+
+def test_a_provider_that_cannot_embed_for_it_is_refused(tmp_path: Path) -> None:
+    class Texts(EmbeddingProvider):
+        """The contract alone."""
+
+    with pytest.raises(InputError, match="the provider, Texts, has no method 'identity'"):
+        MultimodalStorage(tmp_path, Texts())
 
 
 def test_a_provider_without_the_model_says_so(filled, tiny_table: Path) -> None:

@@ -60,6 +60,17 @@ def test_a_model_without_the_tower(tiny_table: Path):
             call()
 
 
+def test_a_model_of_texts_is_no_clip(tiny_table: Path):
+    with pytest.raises(InputError, match="the model has no vision tower"):
+        _ = MultimodalEmbeddingProvider(clip_model_path=tiny_table).clip_dimension
+
+
+@pytest.mark.parametrize("option", ["compute_dtype", "audio_mode"])
+def test_options_are_checked_at_once(option: str):
+    with pytest.raises(InputError, match=f"{option} 'slow' is not one of"):
+        MultimodalEmbeddingProvider(**{option: "slow"})
+
+
 def test_a_path_to_nothing(tmp_path: Path):
     with pytest.raises(CheckpointNotFoundError, match="nowhere"):
         MultimodalEmbeddingProvider(tmp_path / "nowhere").encode("a")

@@ -5,11 +5,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from llm_compression.errors import InputError
+from llm_compression.errors import InputError, OutputError, TargetBusyError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.cache.cache_file import CacheFile
 from llm_compression.memory.identity import VectorIdentity
@@ -87,10 +88,8 @@ class EmbeddingCache:
             found = [self._read(connection, key, content) for content in contents]
         used = [row for row in found if row is not None]
         if used:
-            with self._file.connected(write=True) as connection:
-                now = _next_use(connection)
-                touch = "UPDATE vectors SET used = ? WHERE id = ?"
-                connection.executemany(touch, [(now, row) for row, _ in used])
+            with suppress(OutputError, TargetBusyError):  # what was found is as good without
+                self._touch([row for row, _ in used])
         with self._counting:
             self._hits += len(used)
             self._misses += len(found) - len(used)
@@ -150,6 +149,13 @@ class EmbeddingCache:
         if not isinstance(vector, bytes) or checksum != _checksum(key, content, vector):
             raise self._file.damaged(f"the vector of row {number} is not the one that was kept")
         return number, vector
+
+    def _touch(self, rows: Sequence[int]) -> None:
+        """Note that rows are used now."""
+        with self._file.connected(write=True) as connection:
+            now = _next_use(connection)
+            touch = "UPDATE vectors SET used = ? WHERE id = ?"
+            connection.executemany(touch, [(now, row) for row in rows])
 
     def _evict(self, connection: sqlite3.Connection) -> None:
         """Drop what was used longest ago until the rest is within the bounds."""

@@ -151,8 +151,8 @@ class CacheFile:
 
     def _unusable(self, what: object) -> OutputError:
         return OutputError(
-            f"cannot use the embedding cache {self.path}: {what}; free space there or choose "
-            "another path"
+            f"cannot use the embedding cache {self.path}: {what}; free space there, make it "
+            "writable, or choose another path"
         )
 
 

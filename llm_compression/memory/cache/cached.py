@@ -1,15 +1,20 @@
 """Inputs through a cache: what it has comes from there, the rest is embedded in one batch."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from llm_compression.errors import InputError
+from llm_compression.errors import InputError, OutputError, TargetBusyError
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.identity import VectorIdentity
 
 T = TypeVar("T")
+
+
+class NotCachedWarning(UserWarning):
+    """Vectors were made, but the cache could not keep them."""
 
 
 def through_cache(
@@ -22,7 +27,7 @@ def through_cache(
     """(n, d) vectors of inputs, equal ones embedded once; the array is the caller's own.
 
     What has no digest, or another once it is embedded, as when a file changed meanwhile, is not
-    kept.
+    kept. Vectors that the cache cannot take are given all the same, with a `NotCachedWarning`.
     """
     contents = [digest(value) for value in inputs]
     names = [place if content is None else content for place, content in enumerate(contents)]
@@ -35,9 +40,18 @@ def through_cache(
         vectors |= zip((names[place] for place in missing), made, strict=True)
         kept = [c for i in missing if (c := contents[i]) is not None and digest(inputs[i]) == c]
         if kept:
-            cache.put(identity, kept, np.stack([vectors[content] for content in kept]))
+            _keep(cache, identity, kept, np.stack([vectors[content] for content in kept]))
     empty = np.empty((0, identity.dimension), np.float32)
     return np.stack([vectors[name] for name in names]) if names else empty
+
+
+def _keep(
+    cache: EmbeddingCache, identity: VectorIdentity, contents: list[bytes], vectors: np.ndarray
+) -> None:
+    try:
+        cache.put(identity, contents, vectors)
+    except (OutputError, TargetBusyError) as error:
+        warnings.warn(f"vectors were made, but not kept: {error}", NotCachedWarning, stacklevel=5)
 
 
 def _made(

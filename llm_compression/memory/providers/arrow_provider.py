@@ -9,7 +9,7 @@ from llm_compression.errors import InputError, ModalityUnavailableError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.providers.space_provider import SpaceProvider
-from llm_compression.memory.providers.spaces import Model
+from llm_compression.memory.providers.spaces import Model, settled
 from llm_compression.weights.schema import MODEL_FILE
 
 _VARIABLE = "ARROW_MODEL_PATH"
@@ -38,7 +38,7 @@ class ArrowEngineProvider(SpaceProvider):
         cache: EmbeddingCache | None = None,
     ) -> None:
         super().__init__(
-            {"text": Model("text", model_path)},
+            {"text": Model("text", settled(model_path))},
             normalize_embeddings=normalize_embeddings,
             cache=cache,
             device=device,

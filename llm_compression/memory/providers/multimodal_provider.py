@@ -11,8 +11,9 @@ from llm_compression.errors import InputError
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.modalities import KINDS
 from llm_compression.memory.providers.space_provider import SpaceProvider
-from llm_compression.memory.providers.spaces import Model
-from llm_compression.multimodal.inputs import as_texts
+from llm_compression.memory.providers.spaces import Model, settled
+from llm_compression.multimodal.inputs import as_texts, check_choice
+from llm_compression.spec.names import AUDIO_MODES, COMPUTE_DTYPES
 
 if TYPE_CHECKING:
     from llm_compression.engine.clip_engine import CLIPEngine
@@ -40,7 +41,7 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         cache: where vectors are kept and looked for first.
 
     Raises:
-        InputError: another device.
+        InputError: another device, or an option that cannot be.
     """
 
     def __init__(  # noqa: PLR0917  the contract's order
@@ -58,23 +59,26 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         audio_overlap: float = 0.0,
         cache: EmbeddingCache | None = None,
     ) -> None:
-        paths = (text_model_path, vision_model_path, audio_model_path, clip_model_path)
-        audio = {"mode": audio_mode, "window": audio_window, "overlap": audio_overlap}
-        options: dict[str, dict[str, Any]] = {"audio": audio}
+        check_choice(compute_dtype, "compute_dtype", COMPUTE_DTYPES)
+        check_choice(audio_mode, "audio_mode", AUDIO_MODES)
+        given = (text_model_path, vision_model_path, audio_model_path, clip_model_path)
+        text, vision, audio, clip = (None if path is None else settled(path) for path in given)
+        heard = {"mode": audio_mode, "window": audio_window, "overlap": audio_overlap}
+        options: dict[str, dict[str, Any]] = {"audio": heard}
         models = {
             modality: Model(
                 modality, path, compute_dtype=compute_dtype, **options.get(modality, {})
             )
-            for modality, path in zip(KINDS, paths, strict=True)
+            for modality, path in zip(KINDS, (text, vision, audio, clip), strict=True)
             if path is not None
         }
         super().__init__(
             models, normalize_embeddings=normalize_embeddings, cache=cache, device=device
         )
         self._reopen = partial(
-            type(self), *paths, device, normalize_embeddings, compute_dtype=compute_dtype,
-            audio_mode=audio_mode, audio_window=audio_window, audio_overlap=audio_overlap,
-            cache=cache,
+            type(self), text, vision, audio, clip, device, normalize_embeddings,
+            compute_dtype=compute_dtype, audio_mode=audio_mode, audio_window=audio_window,
+            audio_overlap=audio_overlap, cache=cache,
         )  # fmt: skip
 
     @property

@@ -25,3 +25,8 @@ class Once(Generic[T]):
             if not self._values:
                 self._values.append(self._make())
         return self._values[0]
+
+    @property
+    def made(self) -> T | None:
+        """The value, None before it is made."""
+        return self._values[0] if self._values else None

@@ -110,7 +110,8 @@ class EmbeddingProvider:
         query = _vector(query_vector, "query_vector")
         if len(rows):
             _same_width(rows, query)
-        return _products(rows, query) if len(rows) else np.empty(0, rows.dtype)
+        found = _products(rows, query) if len(rows) else np.empty(0)
+        return found.astype(rows.dtype) if rows.dtype.kind == "f" else found
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ class SpaceProvider(EmbeddingProvider):
         device: ``cpu``, where all is computed.
 
     Raises:
-        InputError: another device.
+        InputError: another device, or a cache that is none.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class SpaceProvider(EmbeddingProvider):
     ) -> None:
         if str(device) != "cpu":
             raise InputError(f"device is {str(device)!r}; models run on the CPU: leave it at 'cpu'")
+        if cache is not None and not isinstance(cache, EmbeddingCache):
+            raise InputError(f"cache is {cache!r}; pass an EmbeddingCache, which takes a path")
         self.normalize_embeddings = normalize_embeddings
         self.cache = cache
         self._models = dict(models)
@@ -85,13 +87,16 @@ class SpaceProvider(EmbeddingProvider):
         if isinstance(texts, str):
             raise InputError("texts is a string; pass a list of strings, or use encode")
         given = _texts(texts)
-        found = np.zeros((len(given), self.dimension), np.float32)
+        check_count(batch_size, "batch_size")
         said = [place for place, text in enumerate(given) if text.strip()]
-        if said:
-            found[said] = self._embed(
-                "text", "text", [given[i] for i in said], query=False, normalize=normalize,
-                batch_size=batch_size, show_progress=show_progress,
-            )  # fmt: skip
+        if not said:
+            return np.zeros((len(given), self.dimension), np.float32)
+        vectors = self._embed(
+            "text", "text", [given[i] for i in said], query=False, normalize=normalize,
+            batch_size=batch_size, show_progress=show_progress,
+        )  # fmt: skip
+        found = np.zeros((len(given), vectors.shape[1]), np.float32)
+        found[said] = vectors
         return found
 
     def identity(self, modality: str) -> VectorIdentity:

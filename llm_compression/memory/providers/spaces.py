@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_compression.errors import ModalityUnavailableError
+from llm_compression.files.paths import user_path
 from llm_compression.memory.identities import (
     clip_identity,
     image_identity,
@@ -81,19 +82,21 @@ class Model:
 
     @property
     def dimension(self) -> int:
-        """Width of its embeddings, from the file: no weights are loaded.
+        """Width of its embeddings; of a model that is not open from the file, without its weights.
 
         Raises:
             InputError: the model has no tower for this modality.
         """
         from llm_compression.multimodal.inputs import no_tower
 
+        if space := self.space.made:
+            return space.identity(normalized=True).dimension
         spec = self._spec()
-        name = "text" if self._modality == "clip" else self._modality
-        tower = getattr(spec, name)
-        if tower is None:
-            raise no_tower(spec, name)
-        return int(tower.dimension)
+        names = ("text", "vision") if self._modality == "clip" else (self._modality,)
+        for name in names:
+            if getattr(spec, name) is None:
+                raise no_tower(spec, name)
+        return int(getattr(spec, names[0]).dimension)
 
 
 def no_model(modality: str) -> ModalityUnavailableError:
@@ -103,6 +106,12 @@ def no_model(modality: str) -> ModalityUnavailableError:
         f"{modality}_model_path: a weight table, a checkpoint folder or a hub id such as "
         f"{_EXAMPLES[modality]}"
     )
+
+
+def settled(path: str | Path) -> str | Path:
+    """The same file wherever the process goes; what is no file here is a hub id, and stays."""
+    found = user_path(path)
+    return found.absolute() if found.exists() else path
 
 
 def _locate(path: str | Path) -> Path:

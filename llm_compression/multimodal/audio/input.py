@@ -92,7 +92,10 @@ def _of_array(source: Any, name: str, sampling_rate: object) -> Sound:
     whole = isinstance(sampling_rate, (int, np.integer)) and not isinstance(sampling_rate, bool)
     said = f"{name} is an array with sampling_rate {sampling_rate!r}"
     if not whole:
-        raise InputError(f"{said}; pass its samples per second, a whole number")
+        raise InputError(
+            f"{said}; pass its samples per second, a whole number, or "
+            "{'array': ..., 'sampling_rate': ...}"
+        )
     rate = int(sampling_rate)  # type: ignore[call-overload]
     _check_rate(rate, said)
     channels = _channels(_numbers(source, name), name)  # (n, C)

@@ -107,6 +107,14 @@ def test_arguments_of_the_constructor_are_the_librarys(minilm: Path, text_model:
     assert ours.encode(TEXTS).shape == (3, 8)
 
 
+def test_where_it_runs_and_how_long_texts_are(text_model: Path) -> None:
+    ours = SentenceTransformer(text_model)
+    assert ours.to("cpu").eval() is ours
+    assert ours.get_max_seq_length() == ours.max_seq_length
+    with pytest.raises(InputError, match="device"):
+        ours.to("cuda")
+
+
 def test_maximum_length_can_be_set(minilm: Path, text_model: Path) -> None:
     theirs = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
     ours = SentenceTransformer(ArrowEngine(text_model, truncation="ok"))
