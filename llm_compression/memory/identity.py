@@ -42,20 +42,31 @@ class VectorIdentity:
         """A short name for the identity, the same for equal ones: 16 hex digits."""
         return codec.digest(self)[:16]
 
-    def check(self, other: "VectorIdentity", where: str) -> None:
-        """Refuse vectors that were made differently.
+    def fits(self, other: "VectorIdentity") -> bool:
+        """Whether vectors of both may be compared.
 
         Files written before ``pooling`` was stated are compared without it; the model's
         fingerprint covers it.
+        """
+        return not self._differing(other)
+
+    def _differing(self, other: "VectorIdentity") -> list[str]:
+        return [
+            f.name
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+            and not (f.name == "pooling" and not (self.pooling and other.pooling))
+        ]
+
+    def check(self, other: "VectorIdentity", where: str) -> None:
+        """Refuse vectors that do not fit.
 
         Raises:
             IdentityMismatchError: names every difference, both sides.
         """
         different = [
-            f"{f.name} is {getattr(other, f.name)!r} there, {getattr(self, f.name)!r} here"
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(other, f.name)
-            and not (f.name == "pooling" and not (self.pooling and other.pooling))
+            f"{name} is {getattr(other, name)!r} there, {getattr(self, name)!r} here"
+            for name in self._differing(other)
         ]
         if different:
             raise IdentityMismatchError(

@@ -1,5 +1,6 @@
 """migrate: brings the rows of the system before this one over."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pyarrow.compute as pc
 from llm_compression.errors import InputError, StorageError, StorageNotFoundError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.multimodal_storage import MultimodalStorage
-from llm_compression.memory.storage.arrow import matrix
-from llm_compression.memory.storage.layout import EMBEDDING
+from llm_compression.memory.storage.arrow import matrix, time
+from llm_compression.memory.storage.attributes import metadata_columns
+from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
 from llm_compression.memory.storage.predecessor import predecessor_files, read_predecessor
 
 
@@ -35,8 +37,8 @@ def migrate(
         several_models: take rows of several models, of which each finds only its like.
         duplicates: ids that stand twice, which the old system let pass, are an ``error``, or the
             ``last`` row counts.
-        invalid: rows without an embedding, or with NaN in it, are an ``error``, or ``skip`` leaves
-            them out.
+        invalid: rows that cannot be stored, as they have no embedding or NaN in it, no source, no
+            time or metadata that is no JSON, are an ``error``, or ``skip`` leaves them out.
 
     Raises:
         StorageNotFoundError: there is nothing of the old system in ``source``.
@@ -88,17 +90,52 @@ def _unique(table: pa.Table, modality: str, duplicates: str) -> pa.Table:
 
 
 def _valid(table: pa.Table, modality: str, invalid: str) -> pa.Table:
-    """The rows that have numbers as embeddings."""
+    """The rows that can be stored."""
     column = table[EMBEDDING].combine_chunks()
-    valid = column.is_valid().to_numpy(zero_copy_only=False).copy()
-    valid[valid] = np.isfinite(matrix(column.drop_null())).all(axis=1)
-    if invalid == "error" and not valid.all():
-        ids = table.filter(pa.array(~valid))["embedding_id"].to_pylist()
-        raise InputError(
-            f"{len(ids)} rows of {modality} have no embedding or NaN in it, {ids[0]!r} for one; "
-            "invalid='skip' leaves them out"
-        )
-    return table.filter(pa.array(valid))
+    numbers = column.is_valid().to_numpy(zero_copy_only=False).copy()
+    numbers[numbers] = np.isfinite(matrix(column.drop_null())).all(axis=1)
+    reasons = {
+        "no embedding, or NaN in it": numbers,
+        f"no {SOURCES[modality]}": table[SOURCES[modality]].is_valid().to_numpy(),
+        "no time, or one beyond the year 9999": np.array(list(map(_is_time, _microseconds(table)))),
+        "metadata that is no JSON": _are_json(table["metadata"].to_pylist()),
+    }
+    for reason, met in reasons.items():
+        if invalid == "error" and not met.all():
+            ids = table.filter(pa.array(~met))["embedding_id"].to_pylist()
+            raise InputError(
+                f"{len(ids)} rows of {modality} have {reason}, {ids[0]!r} for one; "
+                "invalid='skip' leaves them out"
+            )
+    return table.filter(pa.array(np.logical_and.reduce(list(reasons.values()))))
+
+
+def _microseconds(table: pa.Table) -> list[int | None]:
+    counts: list[int | None] = table["timestamp"].cast(TIMESTAMP).cast(pa.int64()).to_pylist()
+    return counts
+
+
+def _is_time(microseconds: int | None) -> bool:
+    if microseconds is None:
+        return False
+    try:
+        time(microseconds)
+    except OverflowError:
+        return False
+    return True
+
+
+def _are_json(texts: list[str | None]) -> np.ndarray:
+    """(n,) bool: which can be metadata; JSON has no NaN, which Python's own writes."""
+    return np.array([_is_json(text) for text in texts], bool)
+
+
+def _is_json(text: str | None) -> bool:
+    try:
+        metadata_columns([json.loads(text) if text else None])
+    except (InputError, ValueError):
+        return False
+    return True
 
 
 def _check_models(table: pa.Table, modality: str, *, several_models: bool) -> None:

@@ -17,7 +17,12 @@ from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.inputs import as_list, listed, sources_of
 from llm_compression.memory.modalities import check_modality
 from llm_compression.memory.search.options import Match
-from llm_compression.memory.storage.arrow import arguments, by_model, stated_identity
+from llm_compression.memory.storage.arrow import (
+    arguments,
+    by_model,
+    check_fingerprints,
+    stated_identity,
+)
 from llm_compression.memory.storage.selection import strings
 
 if TYPE_CHECKING:
@@ -234,14 +239,17 @@ class MultimodalStorage(ByModality):
 
         Raises:
             InputError: a column or a value that cannot be; names it.
+            IdentityMismatchError: rows were made otherwise than the table's metadata says.
         """
         check_modality(modality)
+        identity = stated_identity(table)
+        check_fingerprints(table, identity)
         return sum(
             self.store(
                 modality,
                 **arguments(rows, modality),
                 model=model,
-                identity=stated_identity(table),
+                identity=identity,
                 replace=replace,
             )
             for model, rows in by_model(table)

@@ -18,6 +18,7 @@ from llm_compression.memory.storage.layout import EMBEDDING, SCALE
 from llm_compression.memory.storage.predecessor import refuse_predecessor
 from llm_compression.memory.storage.selection import identity_in, joined, select, shown, visible
 from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of
+from llm_compression.multimodal.inputs import check_count
 
 
 class VectorReader:
@@ -38,7 +39,7 @@ class VectorReader:
     ) -> None:
         if on_damage not in ("raise", "skip"):
             raise InputError(f"on_damage {on_damage!r} is not one of raise, skip")
-        self.path, skip = user_path(path), on_damage == "skip"
+        self.path, skip = user_path(path).absolute(), on_damage == "skip"
         refuse_predecessor(self.path)
         self._datasets = {
             name: Dataset(self.path / name, name, several_models=several_models, skip_damaged=skip)
@@ -91,8 +92,8 @@ class VectorReader:
             StorageError: the rows are of different widths; ask for one model.
         """
         dataset = self.dataset(modality)
-        if limit is not None and limit < 0:
-            raise InputError(f"limit is {limit}; it must not be negative")
+        if limit is not None and limit != 0:
+            limit = check_count(limit, "limit")
         selection = select(
             modality,
             embedding_ids=embedding_ids,

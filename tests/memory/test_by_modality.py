@@ -10,6 +10,7 @@ import pytest
 
 from llm_compression import MultimodalStorage
 from llm_compression.errors import DuplicateIdError, IdentityMismatchError, InputError
+from llm_compression.memory.identity import VectorIdentity
 
 VECTOR = np.linspace(0.1, 1, 512).astype(np.float16)
 TIME = datetime(2025, 1, 2, tzinfo=timezone.utc)
@@ -128,6 +129,39 @@ def test_a_table_of_a_query_goes_back_in_as_it_came_out(tmp_path: Path, dtype: s
         ours, theirs = queries(second)[modality](), query()
         assert ours.schema.metadata == theirs.schema.metadata
         assert ours.drop_columns(["dtype"]).equals(theirs.drop_columns(["dtype"]))
+
+
+def made_by(fingerprint: str) -> VectorIdentity:
+    return VectorIdentity(fingerprint, "float32", 128, 2, normalized=True, precision="float32")
+
+
+def stored_by(path: Path, fingerprint: str) -> pa.Table:
+    storage = MultimodalStorage(path)
+    storage.store(
+        "text", [fingerprint], ["x"], np.eye(1, 2), model="m", identity=made_by(fingerprint)
+    )
+    return storage.query_text_embeddings()
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_table_of_several_models_is_not_stored_as_of_one(tmp_path: Path, stated: bool) -> None:
+    tables = [stored_by(tmp_path / one, one) for one in ("f" * 32, "0" * 32)]
+    both = pa.concat_tables(tables)
+    if not stated:
+        both = both.replace_schema_metadata(None)
+    storage = MultimodalStorage(tmp_path / "both", several_models=True)
+    with pytest.raises(IdentityMismatchError, match="rows have the fingerprint"):
+        storage.store_table("text", both)
+    assert sum(storage.store_table("text", table) for table in tables) == 2
+    assert {one.model for one in storage.identities("text")} == {"f" * 32, "0" * 32}
+
+
+def test_times_beyond_all_clocks_are_refused(storage: MultimodalStorage) -> None:
+    late = pa.array([1 << 62], pa.timestamp("s"))
+    table = pa.table({"embedding_id": ["a"], "text_id": ["x"], "embedding": [[1.0, 2.0]],
+                      "timestamp": late})  # fmt: skip
+    with pytest.raises(InputError, match="a time that cannot be"):
+        storage.store_table("text", table)
 
 
 def test_a_table_may_have_but_what_must_be(storage: MultimodalStorage) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llm_compression import MultimodalStorage, migrate
@@ -169,8 +170,33 @@ def test_null_metadata_is_none_at_all(tmp_path: Path) -> None:
 
 def test_metadata_that_is_no_object_names_the_row(tmp_path: Path) -> None:
     write_old(tmp_path / "old", "vision", old_vectors(2), metadata=[{}, [1]])
-    with pytest.raises(InputError, match="metadata of row 1"):
+    with pytest.raises(InputError, match="metadata that is no JSON, 'vision-1' for one"):
         migrate(tmp_path / "old", tmp_path / "new")
+    assert migrate(tmp_path / "old", tmp_path / "new", invalid="skip") == {"vision": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("metadata", ['{"a": NaN}', "{}"], "metadata that is no JSON"),
+        ("metadata", ["{", "{}"], "metadata that is no JSON"),
+        ("vision", [None, "x"], "no image_id"),
+        ("timestamp", [None, TIME], "no time"),
+        ("timestamp", [253402300800_000_000, 0], "beyond the year 9999"),
+    ],
+)
+def test_rows_that_cannot_be_stored_are_named_or_left_out(
+    tmp_path: Path, column: str, values: list[object], said: str
+) -> None:
+    file = write_old(tmp_path / "old", "vision", old_vectors(2))
+    name = SOURCES.get(column, column)
+    table = pq.read_table(file)
+    place = table.schema.get_field_index(name)
+    changed = pa.array(values, table.schema.field(name).type)
+    pq.write_table(table.set_column(place, name, changed), file)
+    with pytest.raises(InputError, match=f"1 rows of vision have .*{said}.*'vision-0' for one"):
+        migrate(tmp_path / "old", tmp_path / "new")
+    assert migrate(tmp_path / "old", tmp_path / "new", invalid="skip") == {"vision": 1}
 
 
 def test_no_rows_are_no_error(tmp_path: Path) -> None:

@@ -60,9 +60,23 @@ def build_index(twin: Twin, *, threads: int = 0) -> None:
         enable_key_lookups=False,  # keys are rows
     )
     rows = np.flatnonzero(_first(twin) == np.arange(len(twin.vectors)))
-    every = len(rows) == len(twin.vectors)
-    index.add(rows, twin.vectors if every else twin.vectors[rows], threads=threads)
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        index.add(some, _unit(twin, some), threads=threads)
     sidecar.make(twin.fragment, _KIND, lambda draft: _save(index, draft))
+
+
+_BLOCK = 16_384
+
+
+def _unit(twin: Twin, rows: np.ndarray) -> np.ndarray:
+    """Rows at unit length: squares of others may leave the numbers that the index computes in."""
+    vectors: np.ndarray = twin.vectors[rows]
+    lengths = twin.lengths(twin.vectors.shape[1])
+    if lengths is None:
+        return vectors
+    divisors = np.where(lengths[rows] == 0, 1, lengths[rows]).astype(np.float64)
+    return np.asarray(vectors / divisors[:, None], np.float32)
 
 
 def _save(index: Any, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.snapshot import Selection
+from llm_compression.multimodal.inputs import check_count
 
 METRICS = ("cosine", "dot")
 METHODS = ("exact", "int8", "binary", "approximate")
@@ -71,11 +72,8 @@ class SearchOptions:
 
     def _check_numbers(self) -> None:
         for name in ("top_k", "dim", "oversample"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_count(getattr(self, name), name))
         least = self.threshold
         if least is not None and (
             isinstance(least, bool) or not isinstance(least, Real) or least != least  # noqa: PLR0124

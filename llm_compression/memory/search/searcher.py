@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ class Searcher:
         self._forget(version)
         start = 0
         for fragment in version.fragments:
-            if fragment.identity != identity or not options.selection.overlaps(fragment):
+            if not identity.fits(fragment.identity) or not options.selection.overlaps(fragment):
                 continue
             rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
             try:
@@ -197,13 +198,13 @@ _NONE = np.empty(0, np.int64)
 def _identity(version: Snapshot, options: SearchOptions, where: str) -> VectorIdentity:
     stored = version.identities
     if options.identity is not None:
-        if options.identity not in stored:
+        if not any(options.identity.fits(one) for one in stored):
             options.identity.check(stored[0], where)
-        return next((one for one in stored if one == options.identity), stored[0])
-    if len(stored) > 1:
+        return options.identity
+    if not all(a.fits(b) for a, b in combinations(stored, 2)):
         names = ", ".join(f"{one.model[:12]} ({one.dimension} wide)" for one in stored)
         raise StorageError(f"{where} holds vectors of {names}; say which by identity=")
-    return stored[0]
+    return max(stored, key=lambda one: one.pooling)  # the one that states it
 
 
 def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOptions) -> np.ndarray:
@@ -227,12 +228,12 @@ def _allowed(
     fragment: Fragment, twin: Twin, rows: np.ndarray | None, conditions: Conditions
 ) -> np.ndarray | None:
     """Rows that may be found, (n,) bool; None for all."""
-    if rows is None and not len(fragment.dead) and not conditions.columns:
+    if rows is None and not len(fragment.dead) and not conditions.any:
         return None
     allowed = np.zeros(len(twin.vectors), bool)
     allowed[fragment.live if rows is None else rows] = True
-    if conditions.columns:
-        allowed &= conditions.mask(twin.table(conditions.columns))
+    if conditions.any:
+        allowed &= conditions.mask(twin.table(conditions.columns or ["embedding_id"]))
     return allowed
 
 

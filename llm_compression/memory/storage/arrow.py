@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_compression.errors import InputError
+from llm_compression.errors import IdentityMismatchError, InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.fragment import IDENTITY_KEY
 from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
@@ -21,6 +21,26 @@ def stated_identity(table: pa.Table) -> VectorIdentity | None:
     content = (table.schema.metadata or {}).get(IDENTITY_KEY)
     where = "the table's metadata"
     return None if content is None else codec.loads(VectorIdentity, content.decode(), where)
+
+
+def check_fingerprints(table: pa.Table, identity: VectorIdentity | None) -> None:
+    """See that a table's rows were made as its metadata says, or by models known by name alone.
+
+    Raises:
+        IdentityMismatchError: a row says otherwise.
+    """
+    if "fingerprint" not in table.column_names:
+        return
+    named = table["model"] if "model" in table.column_names else table["fingerprint"]
+    pairs = pa.table({"model": named, "made": table["fingerprint"]}).group_by(["model", "made"])
+    for row in pairs.aggregate([]).to_pylist():
+        if row["made"] not in ((row["model"], None) if identity is None else (identity.model,)):
+            said = "is gone" if identity is None else f"names {identity.model!r}"
+            raise IdentityMismatchError(
+                f"rows have the fingerprint {row['made']!r}, but the table's metadata, which says "
+                f"how its vectors were made, {said}; store what query gave of one model as it is, "
+                "or drop the column 'fingerprint' to store vectors under the model's name alone"
+            )
 
 
 def by_model(table: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:
@@ -90,7 +110,10 @@ def _times(table: pa.Table) -> list[Any] | None:
     column = table["timestamp"]
     if not pa.types.is_timestamp(column.type):
         raise InputError(f"column 'timestamp' is {column.type}; give timestamps")
-    return times(column.cast(TIMESTAMP, safe=False))
+    try:  # finer than microseconds is cut, but nothing wraps around
+        return times(column.cast(TIMESTAMP, safe=column.type.unit != "ns"))
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise InputError(f"column 'timestamp' holds a time that cannot be: {error}") from error
 
 
 def _metadata(table: pa.Table) -> list[Any]:

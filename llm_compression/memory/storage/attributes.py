@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError
@@ -29,12 +30,34 @@ def metadata_columns(metadata: Sequence[Mapping[str, Any] | None]) -> tuple[pa.A
         if not isinstance(given, Mapping):
             raise InputError(f"metadata of row {row} is {type(one).__name__}; give a dict")
         try:
-            texts.append(json.dumps(dict(given), ensure_ascii=False, allow_nan=False))
+            texts.append(json.dumps(_keyed(given), **_STRICT))
             texts[-1].encode()  # or a lone surrogate would pass
             found.append(list(_attributes(json.loads(texts[-1]), "")))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InputError(f"metadata of row {row} is no JSON: {error}") from error
+            raise InputError(
+                f"metadata of row {row} is no JSON: {error}; give strings, numbers, "
+                "booleans, None, lists and dicts"
+            ) from error
     return pa.array(texts, pa.string()), pa.array(found, pa.list_(_ELEMENT))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r} cannot be stored")
+
+
+_STRICT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "default": _number}
+
+
+def _keyed(value: Any) -> Any:
+    """The same, once all keys are strings: JSON would make one of 1 and "1"."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is {type(key).__name__}, not a string")
+        return {key: _keyed(inner) for key, inner in value.items()}
+    return [_keyed(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 _ELEMENT = pa.field("element", ATTRIBUTE, nullable=False)
@@ -58,6 +81,8 @@ def _typed(value: Any) -> dict[str, Any]:
         return {"flag": value}
     if isinstance(value, int) and -_INT64 <= value < _INT64:
         return {"integer": value}
-    if isinstance(value, (int, float)):
-        return {"number": float(value)}
+    if isinstance(value, int):  # the float puts it in order, the digits tell it apart
+        return {"number": float(value), "text": str(value)}
+    if isinstance(value, float):
+        return {"number": value}
     return {"text": value}

@@ -21,7 +21,7 @@ from llm_compression.memory.storage.dataset import (
     new_name,
 )
 from llm_compression.memory.storage.fragment import Fragment, FragmentGoneError
-from llm_compression.memory.storage.manifest import DATA
+from llm_compression.memory.storage.manifest import DATA, read_bytes
 from llm_compression.memory.storage.snapshot import Snapshot
 
 FAN_IN = 8  # fragments of one size class that are merged when they stand side by side
@@ -47,7 +47,7 @@ def compact(dataset: Dataset, *, everything: bool) -> int:
     """
     choose = _all_groups if everything else due
     merges = 0
-    if not dataset.snapshot().fragments:
+    if read_bytes(dataset.folder) is None:
         return merges
     with (
         output_errors(dataset.folder),
@@ -55,6 +55,8 @@ def compact(dataset: Dataset, *, everything: bool) -> int:
     ):
         while free and (group := next(choose(dataset.snapshot().fragments), None)):
             merges += _merge(dataset, group)
+    if everything:
+        dataset.sweep()
     return merges
 
 

@@ -113,13 +113,14 @@ class Dataset:
         Raises:
             DuplicateIdError: an id is stored already, and ``replace_same`` is false.
             IdentityMismatchError: the vectors there were made differently.
+            DamagedStorageError: which ids are stored cannot be read.
             OutputError: the disk is full, or the folder cannot be written.
         """
         if not len(rows.table):
             return 0
         with self.writing() as snapshot:
             self._check_identity(snapshot, rows.identity)
-            found = snapshot.find(rows.table["embedding_id"].to_pylist())
+            found = snapshot.find(rows.table["embedding_id"].to_pylist(), every=True)
             if found and not replace_same:
                 raise DuplicateIdError(
                     f"id {next(iter(found))!r} is stored already in {self.folder}; update it, or "
@@ -202,6 +203,15 @@ class Dataset:
         with suppress(OSError):  # the step is done; what cannot go now goes with the next one
             self._sweep(manifest)
 
+    def sweep(self) -> None:
+        """Remove what no version names, as what killed writers left.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with self.writing() as snapshot:
+            self._sweep(snapshot.manifest)
+
     def set_indexed(self) -> None:
         """Let large fragments have an approximate index from now on."""
         with self.writing() as snapshot:
@@ -233,7 +243,7 @@ class Dataset:
     def _check_identity(self, snapshot: Snapshot, identity: VectorIdentity) -> None:
         if self._several_models or identity in snapshot.identities:
             return
-        for other in snapshot.identities[:1]:
+        for other in snapshot.identities:
             identity.check(other, str(self.folder))
 
     def _all(

@@ -8,6 +8,8 @@ any other name a key of the metadata.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import eq as same
+from operator import ge, gt, le, lt
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ _ORDER: dict[str, Callable[..., Any]] = {
     "$lt": pc.less,
     "$lte": pc.less_equal,
 }
+_EXACT = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}  # for what floats do not tell apart
 _INT64 = 1 << 63
 _VALUES = (str, bool, int, float, datetime, np.integer, np.floating)
 _OPERATORS = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$exists")
@@ -95,16 +98,19 @@ class Filter:
         column = name in self._names
         self.columns.add(name if column else ATTRIBUTES)
         if column:
-            return lambda table: _column_mask(table[name].combine_chunks(), operator, value)
+            return lambda table: _by_chunk(table[name], _column_mask, operator, value)
         key = name.removeprefix("metadata.")
-        return lambda table: _attribute_mask(
-            table[ATTRIBUTES].combine_chunks(), key, operator, value
-        )
+        return lambda table: _by_chunk(table[ATTRIBUTES], _attribute_mask, key, operator, value)
 
 
 def equals(name: str, values: Sequence[str]) -> dict[str, Any]:
     """The filter for a column that is one of ``values``."""
     return {name: {"$in": list(values)}}
+
+
+def _by_chunk(column: pa.ChunkedArray, mask: Callable[..., Mask], *arguments: Any) -> Mask:
+    """The mask of a column whose strings may be too many for one array."""
+    return np.concatenate([np.empty(0, bool), *(mask(one, *arguments) for one in column.chunks)])
 
 
 def _every(masks: list[Mask], n: int) -> Mask:
@@ -127,6 +133,8 @@ def _check_value(name: str, operator: str, value: Any) -> None:
     if operator == "$exists" and not isinstance(value, bool):
         raise InputError(f"$exists of {name!r} is true or false, not {value!r}")
     for one in _list(f"$in of {name!r}", value) if operator == "$in" else [value]:
+        if name == "timestamp" and isinstance(one, str):
+            raise InputError(f"'timestamp' is compared with {one!r}; give a datetime")
         if one is not None and not isinstance(one, _VALUES):
             raise InputError(f"{name!r} cannot be compared with {one!r}; give a string or number")
         if isinstance(one, str) and not is_text(one):
@@ -155,7 +163,18 @@ def _compare(column: pa.Array, operator: str, value: Any) -> Mask:
     scalar = _scalar(column.type, value)
     if scalar is None:
         return np.zeros(len(column), bool)
+    if column.type == pa.float64() and isinstance(value, int):
+        operator = _beside_rounded(operator, value, scalar.as_py())
+        if operator == "$eq" and scalar.as_py() != value:
+            return np.zeros(len(column), bool)
     return _numpy(_ORDER.get(operator, pc.equal)(column.cast(scalar.type, safe=False), scalar))
+
+
+def _beside_rounded(operator: str, value: int, nearest: float) -> str:
+    """The operator for the float that is nearest to an integer, in the integer's place."""
+    if nearest > value:
+        return {"$gt": "$gte", "$lte": "$lt"}.get(operator, operator)
+    return {"$gte": "$gt", "$lt": "$lte"}.get(operator, operator) if nearest < value else operator
 
 
 def _scalar(kind: pa.DataType, value: Any) -> pa.Scalar | None:
@@ -194,6 +213,8 @@ def _attribute_mask(attributes: pa.Array, key: str, operator: str, value: Any) -
     """Rows that have an attribute of this key which meets the condition."""
     entries = attributes.flatten()
     of_key = pc.equal(entries.field("key"), key)
+    if operator == "$exists":  # an object is there where anything in it is
+        of_key = pc.or_(of_key, pc.starts_with(entries.field("key"), f"{key}."))
     rows = attributes.value_parent_indices().filter(of_key).to_numpy()
     entries = entries.filter(of_key)
     mask = np.zeros(len(attributes), bool)
@@ -206,9 +227,17 @@ def _attribute_mask(attributes: pa.Array, key: str, operator: str, value: Any) -
 
 
 def _entries_mask(entries: pa.Array, operator: str, value: Any) -> Mask:
-    fields = [entries.field(name) for name in ("text", "integer", "number", "flag")]
+    text, number = entries.field("text"), entries.field("number")
+    fields = (text, number, entries.field("integer"), entries.field("flag"))
     if value is None:
         return _every([_numpy(field.is_null()) for field in fields], len(entries))
     if isinstance(value, datetime):
         value = value.isoformat()
-    return _any([_compare(field, operator, value) for field in fields], len(entries))
+    met = [_compare(field, operator, value) for field in fields]
+    huge = _numpy(number.is_valid()) & _numpy(text.is_valid())  # integers beyond 64 bits
+    if isinstance(value, str):
+        met[0] &= ~huge
+    elif not isinstance(value, bool):
+        for i in np.flatnonzero(huge & _numpy(pc.equal(number, _float(value)))):
+            met[1][i] = _EXACT.get(operator, same)(int(text[i].as_py()), value)
+    return _any(met, len(entries))

@@ -169,7 +169,8 @@ class Fragment:
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
             raise DamagedStorageError(
                 f"{path} is damaged: {error}; its rows cannot be read, those of other files can "
-                "(on_damage='skip'); restore it from a backup"
+                "(on_damage='skip'); restore it from a backup, or save what is intact by "
+                "llm_compression.recover"
             ) from error
 
 

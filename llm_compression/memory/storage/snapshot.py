@@ -75,13 +75,14 @@ class Snapshot:
         """How the vectors were made."""
         return self.manifest.identities
 
-    def find(self, ids: Sequence[str]) -> dict[str, tuple[Fragment, int]]:
-        """Where those of ``ids`` that are stored stand."""
+    def find(self, ids: Sequence[str], *, every: bool = False) -> dict[str, tuple[Fragment, int]]:
+        """Where those of ``ids`` that are stored stand; with ``every`` no fragment is skipped."""
         hashes = hash_ids(pa.array(ids, pa.string()))
         found: dict[str, tuple[Fragment, int]] = {}
         for fragment in self.fragments:
             nothing: dict[str, int] = {}
-            names = self._of(fragment, lambda f: f.find(hashes), nothing)
+            read = fragment.find(hashes) if every else None
+            names = self._of(fragment, lambda f: f.find(hashes), nothing) if read is None else read
             found.update({one: (fragment, row) for one, row in names.items()})
         return {one: found[one] for one in ids if one in found}
 
@@ -140,6 +141,7 @@ class Conditions:
         self._filter, self._selection = Filter(selection.filter or {}, modality), selection
         timed = selection.since is not None or selection.until is not None
         self.columns = sorted(self._filter.columns | ({"timestamp"} if timed else set()))
+        self.any = timed or bool(selection.filter)  # {"$or": []} has no column, and no row meets it
 
     def mask(self, table: pa.Table) -> np.ndarray:
         """(n,) bool for a table that has ``columns``."""

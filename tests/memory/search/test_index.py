@@ -70,6 +70,15 @@ def test_finds_all_but_what_no_walk_reaches_where_candidates_are_all_rows(
     assert recall(search(storage, oversample=N), SCORES) >= 0.98
 
 
+def test_the_longest_and_shortest_vectors_hide_no_others(tmp_path: Path) -> None:
+    vectors = VECTORS.copy()
+    vectors[::40] *= np.float32(1e-22)
+    vectors[1::80] *= np.float32(1e20)
+    made = stored(tmp_path, vectors)
+    made.build_index("text", show_progress=False)
+    assert recall(search(made), SCORES) >= 0.95
+
+
 def test_new_rows_are_found_at_once(storage: VectorStorage) -> None:
     store(storage, QUERIES, start=N)
     for i, matches in enumerate(search(storage)):

@@ -41,6 +41,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> VectorStorage:
 SELECTIONS = [
     ({"embedding_ids": ["row 7", "row 2999", "none"]}, np.isin(ROWS, [7, 2999])),
     ({"embedding_ids": []}, ROWS < 0),
+    ({"filter": {"$or": []}}, ROWS < 0),
+    ({"filter": {"$not": {}}}, ROWS < 0),
+    ({"filter": {"at": {"$exists": True}}}, ROWS >= 0),
     ({"kind": "text"}, ROWS % 3 == 0),
     ({"model": "second"}, ROWS >= N // 2),
     ({"model": "m"}, ROWS >= 0),

@@ -13,8 +13,10 @@ TIMES = [datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1, 1969, 2020, 9
 BIG = 2**60 + 1
 ORDER = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
 
-numbers = st.sampled_from([0, 1, -1, 2, BIG, BIG + 1, 2**63, -(2**63)])
-floats = st.sampled_from([0.0, 1.0, -0.5, 1.5, 0.1, 1e300, -1e300])
+numbers = st.sampled_from(
+    [0, 1, -1, 2, BIG, BIG + 1, 2**53, 2**53 + 1, 2**63, 2**63 + 1, -(2**63), -(2**64) - 1]
+)
+floats = st.sampled_from([0.0, 1.0, -0.5, 1.5, 0.1, 2.0**53, 2.0**63, 1e300, -1e300])
 texts = st.sampled_from(["", "x", "y", "1", "é\0", "\U0001f600"])
 scalars = st.one_of(st.none(), st.booleans(), numbers, floats, texts)
 values = st.one_of(scalars, st.lists(scalars, max_size=3))

@@ -142,6 +142,16 @@ def test_compacting_leaves_one_file_of_live_rows_in_order(tmp_path: Path):
     assert found_files(tmp_path) == {"manifest.json"}
 
 
+def test_compacting_removes_what_a_killed_writer_left(tmp_path: Path):
+    storage = VectorStorage(tmp_path, auto_compact=False)
+    put(storage, ["a"])
+    (file,) = (tmp_path / "text" / "data").iterdir()
+    for name in ("killed.parquet", "killed.parquet.tmp"):
+        (file.parent / name).write_bytes(file.read_bytes())
+    assert storage.compact() == 0
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_merged_rows_share_row_groups(tmp_path: Path):
     storage = VectorStorage(tmp_path, auto_compact=False)
     sizes = [1] * 20 + [5_000, 1, 4_000]

@@ -195,7 +195,7 @@ def test_a_manifest_of_another_modality_is_refused(copy: Path):
 
 
 @pytest.mark.parametrize("damage", [flip, remove])
-def test_compaction_stops_at_damage_and_storing_goes_on(damage: Damage, copy: Path):
+def test_nothing_is_stored_beside_ids_that_cannot_be_read(damage: Damage, copy: Path):
     file = fragments(copy)[0]
     damage(file, random.Random(5))
     with pytest.raises(DamagedStorageError, match=file.name):
@@ -203,9 +203,10 @@ def test_compaction_stops_at_damage_and_storing_goes_on(damage: Damage, copy: Pa
     storage = VectorStorage(copy, on_damage="skip")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for i in range(9):
-            put(storage, [str(i)])
-        assert set(held(storage)) == {*GROUPS[1], *GROUPS[2], *map(str, range(9))}
+        with pytest.raises(DamagedStorageError, match=file.name):  # or one id would stand twice
+            put(storage, [GROUPS[0][0]])
+        storage.delete("text", GROUPS[1])
+        assert set(held(storage)) == {*GROUPS[2]}
     assert [Path(found.path).name for found in storage.verify()] == [file.name]
 
 

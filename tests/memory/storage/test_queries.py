@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_compression.errors import InputError, StorageError
+from llm_compression.memory.storage.filters import Filter
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.storage import filter_model
 from tests.memory.storage.filter_model import meets
@@ -187,3 +189,19 @@ def test_a_condition_that_cannot_be_is_refused(bad, clips: VectorStorage):
         clips.query("clip", **bad)
     with pytest.raises(InputError, match="'smell' is not one of text"):
         clips.query("smell")
+
+
+@pytest.mark.parametrize("wanted", [{"a": 1}, {"text_id": "y"}, {"a": {"$exists": False}}])
+def test_columns_of_several_arrays_are_filtered_as_one(wanted: dict[str, Any], tmp_path: Path):
+    """Strings of more than 2 GiB do not go into one."""
+    storage = VectorStorage(tmp_path, auto_compact=False)
+    for i, source in enumerate("xyx"):
+        about = [{"a": i}] if i else [{}]
+        storage.store("text", [str(i)], [source], np.eye(1, 2), metadata=about)
+    chosen = Filter(wanted, "text")
+    columns = sorted(chosen.columns)
+    version = storage.dataset("text").snapshot()
+    parts = [fragment.table(columns) for fragment in version.fragments]
+    whole = pa.concat_tables(parts)
+    assert whole[columns[0]].num_chunks == 3
+    assert chosen.mask(whole).tolist() == [chosen.mask(part)[0] for part in parts]

@@ -1,6 +1,7 @@
 """Rows come back as they were stored, whatever their type, width, ids and metadata."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -167,6 +168,38 @@ def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     assert [found.model for found in both.identities("text")] == ["two"]
 
 
+def test_vectors_of_which_the_pooling_is_not_stated_go_with_one_pooling_alone(tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    for one, pooling in (("a", ""), ("b", "mean")):
+        storage.store("text", [one], ["x"], np.eye(1, 2), identity=pooled(pooling))
+    with pytest.raises(IdentityMismatchError, match="pooling is 'mean' there, 'cls' here"):
+        storage.store("text", ["c"], ["x"], np.eye(1, 2), identity=pooled("cls"))
+    for options in ({}, {"identity": pooled("mean")}, {"identity": pooled("")}):
+        found = storage.search(np.eye(2)[0], "text", **options)
+        assert [match.embedding_id for match in found] == ["a", "b"]
+
+
+def pooled(pooling: str) -> VectorIdentity:
+    return replace(identity(), pooling=pooling)
+
+
+def test_a_storage_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    storage = VectorStorage("memory")
+    put(storage, ["a"])
+    monkeypatch.chdir("/")
+    assert list(held(storage)) == ["a"]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    store(storage, np.eye(1), metadata=[{"n": np.int64(3), "x": [np.float32(0.5)]}])
+    assert storage.query("text", limit=np.int64(1))["metadata"].to_pylist() == [
+        '{"n": 3, "x": [0.5]}'
+    ]
+    assert len(storage.search(np.eye(1)[0], "text", top_k=np.int64(1))) == 1
+
+
 def identity(**changed) -> VectorIdentity:
     known = {"modality": "text", "model": "m", "dimension": 2}
     return VectorIdentity.declared(**{**known, **changed}, normalized=True, precision="float32")
@@ -202,7 +235,8 @@ BAD = [
     ({"metadata": [{}]}, InputError, "one entry for each"),
     ({"metadata": {"a": 1}}, InputError, "give a list"),
     ({"metadata": [{}, "x"]}, InputError, "row 1 is str; give a dict"),
-    ({"metadata": [{}, {"a": {1}}]}, InputError, "row 1 is no JSON"),
+    ({"metadata": [{}, {"a": {1}}]}, InputError, "row 1 is no JSON: set .* cannot be stored"),
+    ({"metadata": [{}, {"a": {1: 1, "1": 2}}]}, InputError, "the key 1 is int, not a string"),
     ({"metadata": [{}, {"a": float("nan")}]}, InputError, "row 1 is no JSON"),
     ({"metadata": [{}, {"a": SURROGATE}]}, InputError, "row 1 is no JSON"),
     ({"metadata": [{}, {SURROGATE: 1}]}, InputError, "row 1 is no JSON"),
