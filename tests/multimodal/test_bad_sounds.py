@@ -192,9 +192,12 @@ def test_a_mapping_that_holds_itself():
 
 @pytest.mark.parametrize("rate", [None, True, False, 16000.5, 16000.0, np.nan, "16000", [RATE]])
 def test_a_rate_that_is_no_whole_number(rate: object):
-    message = f"an array with sampling_rate {rate!r}; pass its samples per second, a whole number"
-    assert refused(SAMPLES, rate) == f"sound 7 is {message}"
-    assert refused({"array": SAMPLES, "sampling_rate": rate}, RATE) == f"sound 7 is {message}"
+    message = (
+        f"sound 7 is an array with sampling_rate {rate!r}; pass its samples per second, a whole "
+        "number, or {'array': ..., 'sampling_rate': ...}"
+    )
+    assert refused(SAMPLES, rate) == message
+    assert refused({"array": SAMPLES, "sampling_rate": rate}, RATE) == message
 
 
 @pytest.mark.parametrize("rate", [0, -1, -RATE, 1, 99, 4_000_001, 10**30])
