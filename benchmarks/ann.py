@@ -34,13 +34,7 @@ _EXACT = "numpy, exact"
 _PLAN = usearch("bf16", fragment=FRAGMENT)
 _PLAN_THREADED = usearch("bf16", fragment=FRAGMENT, threads=2)
 _ONE = usearch("bf16")
-_OF_ALL = (
-    _PLAN,
-    _PLAN_THREADED,
-    _ONE,
-    usearch("i8", fragment=FRAGMENT),
-    faiss("IVF1024,SQ8"),
-)
+_OF_ALL = (_PLAN, _PLAN_THREADED, _ONE)
 _OF_A_FRAGMENT = (
     usearch("bf16"),
     usearch("i8"),
@@ -64,7 +58,7 @@ class _Task:
 
 
 def measure(data: Path, folder: Path, *, quick: bool) -> list[Section]:
-    """The quick builders on all rows, every library on a fragment; kinds, upkeep, damage."""
+    """The plan on all rows, every library on a fragment; kinds, upkeep, filters, damage."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # faiss's threads else spin between queries
     os.environ.setdefault("LANCE_LOG", "error")
     import faiss as library  # first: faiss.index_factory crashes where usearch came before it
