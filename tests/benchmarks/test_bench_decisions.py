@@ -15,6 +15,7 @@ from benchmarks.store_kinds import KINDS, OWN, rows_table
 DOCUMENTS = {
     "decisions/0001-storage.md": "stores",
     "decisions/0002-vector-layout.md": "vector_layout",
+    "decisions/0003-approximate-index.md": "ann",
     "search.md": "memory",
 }
 
