@@ -55,18 +55,29 @@ def encode_vectors(vectors: np.ndarray, dtype: str) -> tuple[pa.Array, pa.Array]
     """(n, d) float32 as the columns ``embedding`` and ``scale``; int8 has a scale for each row.
 
     Raises:
-        InputError: a value is too large for float16.
+        InputError: a value is too large for float16, or a whole vector too small for the type.
     """
     n, d = vectors.shape
     kind, no_scales = vector_type(d, dtype), pa.nulls(n, pa.float32())
     if dtype == "int8":
         codes, scales = to_int8(vectors)
+        _refuse_lost(vectors, codes, dtype)
         return pa.FixedSizeBinaryArray.from_buffers(kind, n, [None, pa.py_buffer(codes)]), scales
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(vectors, dtype)
     if not np.isfinite(stored).all():
         raise InputError(f"a value is beyond {dtype}'s {np.finfo(stored.dtype).max}")
+    _refuse_lost(vectors, stored, dtype)
     return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=kind), no_scales
+
+
+def _refuse_lost(vectors: np.ndarray, stored: np.ndarray, dtype: str) -> None:
+    """A vector that is not zero must not become zero."""
+    if dtype == "float32":
+        return
+    lost = np.flatnonzero(vectors.any(axis=1) & ~stored.any(axis=1))
+    if len(lost):
+        raise InputError(f"the vector of row {lost[0]} is too small for {dtype}; store float32")
 
 
 def to_int8(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -297,6 +297,14 @@ def test_float16_takes_no_value_beyond_its_largest(tmp_path: Path):
         store(VectorStorage(tmp_path, dtype="float16"), np.array([[1.0, 70_000]]))
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("float16", 1e-20), ("int8", 1e-45)])
+def test_a_vector_that_would_become_zero_is_refused(tmp_path: Path, dtype: str, value: float):
+    storage = VectorStorage(tmp_path, dtype=dtype)
+    with pytest.raises(InputError, match=f"row 1 is too small for {dtype}; store float32"):
+        store(storage, np.array([[0.0, 0.0], [value, 0.0]], np.float32))
+    store(storage, np.zeros((1, 2)))
+
+
 def test_ids_from_a_generator_are_all_deleted(tmp_path: Path):
     storage = VectorStorage(tmp_path)
     put(storage, ["a", "b", "c"])
