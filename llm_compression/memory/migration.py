@@ -14,6 +14,7 @@ from llm_compression.memory.storage.arrow import matrix, time
 from llm_compression.memory.storage.attributes import metadata_columns
 from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
 from llm_compression.memory.storage.predecessor import predecessor_files, read_predecessor
+from llm_compression.multimodal.inputs import check_choice
 
 
 def migrate(
@@ -52,8 +53,7 @@ def migrate(
     if old.resolve() == new.resolve():
         raise InputError(f"{new} is the old folder; choose another, so that nothing is mixed")
     for name, value, other in (("duplicates", duplicates, "last"), ("invalid", invalid, "skip")):
-        if value not in ("error", other):
-            raise InputError(f"{name} {value!r} is not one of error, {other}")
+        check_choice(value, name, ("error", other))
     tables = {name: read_predecessor(old, name) for name in files}
     for name, table in tables.items():
         tables[name] = _valid(_unique(table, name, duplicates), name, invalid)

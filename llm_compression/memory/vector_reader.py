@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.modalities import MODALITIES, check_modality
@@ -18,7 +17,7 @@ from llm_compression.memory.storage.layout import EMBEDDING, SCALE
 from llm_compression.memory.storage.predecessor import refuse_predecessor
 from llm_compression.memory.storage.selection import identity_in, joined, select, shown, visible
 from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of
-from llm_compression.multimodal.inputs import check_count
+from llm_compression.multimodal.inputs import check_choice, check_count
 
 
 class VectorReader:
@@ -37,8 +36,7 @@ class VectorReader:
     def __init__(
         self, path: str | Path, *, several_models: bool = False, on_damage: str = "raise"
     ) -> None:
-        if on_damage not in ("raise", "skip"):
-            raise InputError(f"on_damage {on_damage!r} is not one of raise, skip")
+        check_choice(on_damage, "on_damage", ("raise", "skip"))
         self.path, skip = user_path(path).absolute(), on_damage == "skip"
         refuse_predecessor(self.path)
         self._datasets = {

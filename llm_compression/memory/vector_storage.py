@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llm_compression.errors import InputError, MissingDependencyError, OutputError
+from llm_compression.errors import MissingDependencyError, OutputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.modalities import MODALITIES
 from llm_compression.memory.search.sidecar import SidecarWarning
@@ -19,6 +19,7 @@ from llm_compression.memory.storage.rows import as_vectors, build, is_unit
 from llm_compression.memory.storage.selection import identity_in, kinds_of, strings
 from llm_compression.memory.storage.update import RowChange
 from llm_compression.memory.vector_reader import VectorReader
+from llm_compression.multimodal.inputs import check_choice
 
 UNNAMED = "unnamed"  # the model of vectors of which nobody says what made them
 
@@ -53,8 +54,7 @@ class VectorStorage(VectorReader):
         auto_compact: bool = True,
     ) -> None:
         super().__init__(path, several_models=several_models, on_damage=on_damage)
-        if dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        check_choice(dtype, "dtype", DTYPES)
         self.dtype, self._auto_compact = dtype, auto_compact
 
     def store(

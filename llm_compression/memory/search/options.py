@@ -8,7 +8,7 @@ from typing import Any
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.snapshot import Selection
-from llm_compression.multimodal.inputs import check_count
+from llm_compression.multimodal.inputs import check_choice, check_count
 
 METRICS = ("cosine", "dot")
 METHODS = ("exact", "int8", "binary", "approximate")
@@ -58,10 +58,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         for name, allowed in (("metric", METRICS), ("method", METHODS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
-                )
+            check_choice(getattr(self, name), name, allowed)
         self._check_numbers()
         if self.dim is not None and self.method != "exact":
             raise InputError("dim goes with method='exact'; the other methods have their own cut")

@@ -81,8 +81,11 @@ class Snapshot:
         found: dict[str, tuple[Fragment, int]] = {}
         for fragment in self.fragments:
             nothing: dict[str, int] = {}
-            read = fragment.find(hashes) if every else None
-            names = self._of(fragment, lambda f: f.find(hashes), nothing) if read is None else read
+            names = (
+                fragment.find(hashes)
+                if every
+                else self._of(fragment, lambda f: f.find(hashes), nothing)
+            )
             found.update({one: (fragment, row) for one, row in names.items()})
         return {one: found[one] for one in ids if one in found}
 
