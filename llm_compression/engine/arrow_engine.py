@@ -46,7 +46,7 @@ class ArrowEngine(TextEncoder):
         inputs: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         *,
         show_progress_bar: bool | None = None,
         precision: str = "float32",
@@ -62,7 +62,8 @@ class ArrowEngine(TextEncoder):
             prompt_name: a name in `prompts`, whose text is put in front of every input; by
                 default the model's default prompt, if it has one.
             prompt: the text itself; it wins over ``prompt_name``.
-            batch_size: texts run together; they are sorted by length first, and put back.
+            batch_size: texts run together at most; None lets their tokens decide. They are sorted
+                by length first, and put back; none is padded.
             show_progress_bar: None shows one for long work on a terminal.
             precision: what comes out: ``float32``; ``int8`` or ``uint8``, scaled by ``ranges``;
                 ``binary`` or ``ubinary``, eight signs a byte (int8 or uint8), ceil(d / 8) wide.
@@ -98,7 +99,7 @@ class ArrowEngine(TextEncoder):
         inputs: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         **options: Unpack[OutputOptions],
     ) -> np.ndarray:
         """`encode` with the model's ``query`` prompt, or none if it has no such prompt."""
@@ -111,7 +112,7 @@ class ArrowEngine(TextEncoder):
         inputs: str | Sequence[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         **options: Unpack[OutputOptions],
     ) -> np.ndarray:
         """`encode` with the model's ``document``, ``passage`` or ``corpus`` prompt, or none."""

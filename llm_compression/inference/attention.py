@@ -1,47 +1,107 @@
-"""Multi-head self-attention."""
+"""Multi-head self-attention over the rows of many sequences."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from llm_compression.inference.linear import Linear
+from llm_compression.inference.kernels import fast_products
+from llm_compression.inference.linear import LinearMap
+from llm_compression.inference.sequences import Group, Sequences
+
+_LONG = 512  # tokens from which the tiles of torch's attention are large enough for oneDNN
+# torch's attention takes each row of scores by itself, which costs more than the rows of short
+# sequences are worth; many of them go through whole products and one softmax.
+_SHORT, _MANY = 32, 256  # tokens of a sequence at most, rows of a group at least
+
+
+@dataclass(frozen=True, slots=True)
+class SeparateQKV:
+    """Queries, keys and values by three linear maps, as they are stored."""
+
+    q: LinearMap
+    k: LinearMap
+    v: LinearMap
+
+    def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, D) -> (N, 3 D), queries first."""
+        qkv = torch.cat([self.q(x), self.k(x), self.v(x)], dim=-1)
+        return qkv if residual is None else qkv + residual
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
     """softmax(Q Kᵀ / √d) V over H heads; Vaswani et al. 2017, arXiv:1706.03762, eq. 1."""
 
-    q: Linear
-    k: Linear
-    v: Linear
-    o: Linear
+    qkv: LinearMap  # D to 3 D
+    o: LinearMap
     num_heads: int
     causal: bool
+    scale: float  # 1 / √d, or 1 where the queries have it already
 
-    def __call__(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, D) -> (B, T, D).
+    def __call__(
+        self, x: torch.Tensor, sequences: Sequences, residual: torch.Tensor
+    ) -> torch.Tensor:
+        """(N, D) -> (N, D), ``residual`` (N, D) added; rows see those of their own sequence."""
+        qkv = self.qkv(x)
+        if len(sequences.groups) == 1:
+            return self.o(self._mixed(qkv, sequences.groups[0], sequences.scores), residual)
+        parts = torch.split(qkv, [group.rows for group in sequences.groups])
+        pairs = zip(parts, sequences.groups, strict=True)
+        return self.o(torch.cat([self._mixed(part, group) for part, group in pairs]), residual)
 
-        ``mask`` (B, T) is true at real tokens, None if all are; a floating one is added to every
-        score of its key.
-        """
-        q, k, v = (self._heads(linear(x)) for linear in (self.q, self.k, self.v))
-        mixed = F.scaled_dot_product_attention(  # (B, H, T, d)
-            q, k, v, attn_mask=self._seen(mask), is_causal=self.causal and mask is None
-        )
-        return self.o(mixed.transpose(1, 2).flatten(2))  # (B, T, D)
+    def _mixed(
+        self, qkv: torch.Tensor, group: Group, scores: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(n T, 3 D) -> (n T, D) for the n sequences of a group."""
+        heads = qkv.view(group.count, group.tokens, 3, self.num_heads, -1)
+        heads = heads.permute(2, 0, 3, 1, 4)  # (3, n, H, T, d)
+        if self._are_short(group, scores):
+            return _in_products(heads, self.scale)
+        q, k, v = heads.unbind(0)
+        long = group.tokens >= _LONG and qkv.dtype is torch.float32
+        with fast_products() if long else nullcontext():
+            mixed = F.scaled_dot_product_attention(
+                *(q, k, v),
+                attn_mask=self._added(scores),
+                is_causal=self.causal and scores is None,
+                scale=self.scale,
+            )
+        return mixed.transpose(1, 2).reshape(group.rows, -1)
 
-    def _seen(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Which keys each query sees, for all heads; None where no mask need be made."""
-        if mask is None:
+    def _are_short(self, group: Group, scores: torch.Tensor | None) -> bool:
+        # what it overwrites would be wanted for gradients
+        free = scores is None and not self.causal and torch.is_inference_mode_enabled()
+        return free and group.tokens <= _SHORT and group.rows >= _MANY
+
+    def _added(self, scores: torch.Tensor | None) -> torch.Tensor | None:
+        """What is added to the scores of every head, (n, 1, 1 or T, T); None for nothing."""
+        if scores is None:
             return None
-        keys = mask[:, None, None, :]  # (B, 1, 1, T)
+        keys = scores[:, None, None, :]
         if not self.causal:
             return keys
-        tokens = mask.shape[1]
-        return keys & torch.ones(tokens, tokens, dtype=torch.bool).tril()  # (B, 1, T, T)
+        tokens = scores.shape[1]
+        return keys + keys.new_full((tokens, tokens), float("-inf")).triu(1)
 
-    def _heads(self, x: torch.Tensor) -> torch.Tensor:
-        batch, tokens, width = x.shape
-        heads = x.view(batch, tokens, self.num_heads, width // self.num_heads)
-        return heads.transpose(1, 2)  # (B, H, T, d)
+
+def _in_products(heads: torch.Tensor, scale: float) -> torch.Tensor:
+    """(3, n, H, T, d) of queries, keys and values -> (n T, D)."""
+    _, count, num_heads, tokens, width = heads.shape
+    q, k, v = heads.reshape(3, count * num_heads, tokens, width)  # (n H, T, d)
+    with fast_products() if heads.dtype is torch.float32 else nullcontext():
+        scores = torch.bmm(q if scale == 1 else q * scale, k.transpose(1, 2))  # (n H, T, T)
+        mixed = _mean(v, scores).view(count, num_heads, tokens, width)
+    return mixed.transpose(1, 2).reshape(count * tokens, -1)
+
+
+def _mean(values: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """softmax(``scores``) ``values``, in steps that run at full width whatever the length is.
+
+    torch's softmax does what is left of a row beyond 16 numbers one by one.
+    """
+    if scores.shape[-1] % 16 == 0:
+        return torch.bmm(scores.softmax(-1), values)
+    powers = scores.sub_(scores.amax(-1, keepdim=True)).exp_()
+    return torch.bmm(powers, values).div_(powers.sum(-1, keepdim=True))

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import torch
 
 from llm_compression.errors import BindError
-from llm_compression.inference.activation import ACTIVATIONS
-from llm_compression.inference.attention import Attention
+from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.linear import Linear
 from llm_compression.inference.mlp import MLP
 from llm_compression.inference.norm import LayerNorm
-from llm_compression.spec.block import BlockSpec
+from llm_compression.spec.block import Activation, BlockSpec
 from llm_compression.spec.tensors import BLOCK, Shape
 
 Tensors = Mapping[str, torch.Tensor]
@@ -45,20 +44,23 @@ def bind_norm(tensors: Tensors, name: str, eps: float) -> LayerNorm:
     return LayerNorm(tensors[f"{name}.weight"], tensors[f"{name}.bias"], eps)
 
 
-def bind_linear(tensors: Tensors, name: str) -> Linear:
+def bind_linear(tensors: Tensors, name: str, activation: Activation | None = None) -> Linear:
     """The linear map whose tensors stand under ``name``."""
-    return Linear(tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
+    return Linear(tensors[f"{name}.weight"], tensors.get(f"{name}.bias"), activation)
 
 
 def _block(tensors: Tensors, tower: str, spec: BlockSpec, index: int) -> Block:
     prefix = BLOCK.format(tower=tower, i=index)
     q, k, v, o = (bind_linear(tensors, f"{prefix}.attn.{name}") for name in "qkvo")
-    up, down = (bind_linear(tensors, f"{prefix}.mlp.{name}") for name in ("up", "down"))
+    up = bind_linear(tensors, f"{prefix}.mlp.up", spec.activation)
+    down = bind_linear(tensors, f"{prefix}.mlp.down")
     return Block(
         name=f"block.{index:02d}",
-        attn=Attention(q, k, v, o, spec.num_heads, spec.causal),
+        attn=Attention(
+            SeparateQKV(q, k, v), o, spec.num_heads, spec.causal, scale=spec.head_size**-0.5
+        ),
         attn_norm=bind_norm(tensors, f"{prefix}.attn_norm", spec.norm_eps),
-        mlp=MLP(up, down, ACTIVATIONS[spec.activation]),
+        mlp=MLP(up, down),
         mlp_norm=bind_norm(tensors, f"{prefix}.mlp_norm", spec.norm_eps),
         norm_placement=spec.norm_placement,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from llm_compression.inference.block import Block
+from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 
 
@@ -15,14 +16,13 @@ class InferenceCore:
     blocks: tuple[Block, ...]
 
     def __call__(
-        self, hidden: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None = None
+        self, hidden: torch.Tensor, sequences: Sequences, taps: Taps | None = None
     ) -> torch.Tensor:
-        """(B, T, D) -> (B, T, D).
+        """(N, D) -> (N, D), the rows of ``sequences`` one after another.
 
-        ``mask`` (B, T) is true at real tokens, None when no sequence is padded; a floating one
-        is added to every attention score of its token. ``taps``, if given, gains
-        ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states after each sublayer.
+        ``taps``, if given, gains ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states
+        after each sublayer.
         """
         for block in self.blocks:
-            hidden = block(hidden, mask, taps)
+            hidden = block(hidden, sequences, taps)
         return hidden

@@ -1,21 +1,19 @@
 """The two-layer MLP of a block."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from llm_compression.inference.linear import Linear
+from llm_compression.inference.linear import LinearMap
 
 
 @dataclass(frozen=True, slots=True)
 class MLP:
-    """``down(activation(up(x)))``."""
+    """``down(up(x))``, where ``up`` ends in the activation."""
 
-    up: Linear
-    down: Linear
-    activation: Callable[[torch.Tensor], torch.Tensor]
+    up: LinearMap
+    down: LinearMap
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        return self.down(self.activation(self.up(x)))
+    def __call__(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """(N, D) -> (N, D), ``residual`` (N, D) added."""
+        return self.down(self.up(x), residual)

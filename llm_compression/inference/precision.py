@@ -1,12 +1,18 @@
 """compute_dtype: the type that the core computes in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 
 from llm_compression.errors import InputError
+from llm_compression.inference import kernels
+from llm_compression.inference.bind import Tensors
+from llm_compression.inference.packing import pack
 from llm_compression.spec.names import COMPUTE_DTYPES
 from llm_compression.weights.readonly import writable
+
+M = TypeVar("M")
 
 
 def compute_type(name: str) -> torch.dtype:
@@ -24,3 +30,16 @@ def compute_type(name: str) -> torch.dtype:
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tensors in ``dtype``; those that have it already are shared, not copied."""
     return {name: writable(tensor).to(dtype) for name, tensor in tensors.items()}
+
+
+def prepared(
+    bind: Callable[[Tensors], M], tensors: Tensors, dtype: torch.dtype, *, packed: bool
+) -> M:
+    """What ``bind`` makes of ``tensors`` in ``dtype``, for inference alone.
+
+    ``packed`` weights, where this processor has kernels for them, are copies; otherwise those that
+    have the type already are used in place.
+    """
+    with torch.inference_mode():
+        module = bind(cast(tensors, dtype))
+        return pack(module) if packed and kernels.can_pack(dtype) else module

@@ -8,11 +8,16 @@ from llm_compression.errors import InputError
 from llm_compression.multimodal.text.tokenizer import Tokens
 
 B = TypeVar("B")
+# The states of so many tokens stay in a processor's caches from one layer to the next, and are
+# enough that its matrix products run at full rate.
+BATCH_TOKENS = 1024
 _LONG_WORK = 1000  # texts from which a terminal sees a progress bar unasked
 
 
-def batches(tokens: Sequence[Tokens], batch_size: int) -> list[list[int]]:
-    """Indices of ``tokens``, longest first, ``batch_size`` at a time.
+def batches(tokens: Sequence[Tokens], batch_size: int | None) -> list[list[int]]:
+    """Indices of ``tokens``, longest first, as many at a time as make `BATCH_TOKENS` in all.
+
+    A text that is longer runs alone, and at most ``batch_size`` run together.
 
     Raises:
         InputError: a text has no tokens at all.
@@ -21,7 +26,16 @@ def batches(tokens: Sequence[Tokens], batch_size: int) -> list[list[int]]:
         if not text.ids:
             raise InputError(f"input {i} gives no tokens, so it has no embedding; leave it out")
     order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids))
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    found: list[list[int]] = []
+    room = most = 0
+    for i in order:
+        length = len(tokens[i].ids)
+        if length > room or not most:
+            found.append([])
+            room, most = max(BATCH_TOKENS, length), batch_size or len(order)
+        found[-1].append(i)
+        room, most = room - length, most - 1
+    return found
 
 
 def may_show(show: bool | None) -> bool:  # noqa: FBT001

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
+from llm_compression.inference.sequences import Sequences
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Hidden states, and what became of them; float32 but for the mask, true at real tokens."""
+    """The last hidden states of ``sequences``, and what became of them."""
 
-    sequence: torch.Tensor  # (B, T, D)
-    mask: torch.Tensor  # (B, T)
-    pooled: torch.Tensor  # (B, D)
-    embedding: torch.Tensor  # (B, E)
+    hidden: torch.Tensor  # (N, D), in the type that the core computes in
+    sequences: Sequences
+    pooled: torch.Tensor  # (B, D), float32
+    embedding: torch.Tensor  # (B, E), float32

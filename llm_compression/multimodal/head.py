@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from llm_compression.inference.bind import Tensors, bind_linear
-from llm_compression.inference.linear import Linear
+from llm_compression.inference.linear import LinearMap
 from llm_compression.inference.taps import Taps, tap
 from llm_compression.multimodal.pooling import normalize
 
@@ -14,7 +14,8 @@ from llm_compression.multimodal.pooling import normalize
 class Head:
     """A projection where the model has one, and unit length where it is wanted."""
 
-    projection: Linear | None
+    projection: LinearMap | None
+    dtype: torch.dtype  # that the projection takes
 
     def __call__(
         self, pooled: torch.Tensor, *, normalized: bool, taps: Taps | None
@@ -27,9 +28,12 @@ class Head:
     def _project(self, pooled: torch.Tensor) -> torch.Tensor:
         if self.projection is None:
             return pooled
-        return self.projection(pooled.to(self.projection.weight.dtype)).float()
+        return self.projection(pooled.to(self.dtype)).float()
 
 
 def bind_head(tensors: Tensors, tower: str, projection_dim: int | None) -> Head:
     """The head over checked tensors; shares their memory."""
-    return Head(None if projection_dim is None else bind_linear(tensors, f"{tower}.projection"))
+    if projection_dim is None:
+        return Head(None, torch.float32)
+    projection = bind_linear(tensors, f"{tower}.projection")
+    return Head(projection, projection.weight.dtype)

@@ -1,29 +1,26 @@
-"""Pooling: (B, T, D) hidden states to (B, D), padded positions left out."""
+"""Pooling: the hidden states of each sequence to one vector."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.model import Pooling
 
-
-@dataclass(frozen=True, slots=True)
-class PaddedTokens:
-    """Ids (B, T), and the mask (B, T) that is true at real tokens, which stand first."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    eos_token_id: int | None
+Pool = Callable[[torch.Tensor, torch.Tensor, int | None], torch.Tensor]
 
 
-Pool = Callable[[torch.Tensor, PaddedTokens], torch.Tensor]
-
-
-def pool(pooling: Pooling, hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
-    """(B, T, D) -> (B, D), in float32."""
-    return _POOLS[pooling](hidden.float(), tokens)
+def pool(
+    pooling: Pooling,
+    hidden: torch.Tensor,
+    ids: torch.Tensor,
+    sequences: Sequences,
+    eos_token_id: int | None,
+) -> torch.Tensor:
+    """Rows (N, D) and their token ids (N,) -> (B, D), in float32."""
+    parts = zip(sequences.grouped(hidden), sequences.grouped(ids), strict=True)
+    return torch.cat([_POOLS[pooling](h.float(), i, eos_token_id) for h, i in parts])
 
 
 def normalize(pooled: torch.Tensor) -> torch.Tensor:
@@ -31,42 +28,44 @@ def normalize(pooled: torch.Tensor) -> torch.Tensor:
     return F.normalize(pooled, dim=-1)
 
 
-def mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(B, T, D) -> (B, D): the mean of those that ``mask`` (B, T) is true at."""
-    weights = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+def mean_of_first(hidden: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(B, T, D) -> (B, D): the mean of as many of the first T as ``counts`` (B,) says."""
+    first = torch.arange(hidden.shape[1], device=hidden.device) < counts[:, None]
+    weights = first.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def _mean(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
-    return mean(hidden, tokens.mask)
+# Each takes states (n, T, D) and ids (n, T) of sequences of one length.
+def _mean(hidden: torch.Tensor, _ids: torch.Tensor, _eos: int | None) -> torch.Tensor:
+    return hidden.mean(1)
 
 
-def _cls(hidden: torch.Tensor, _tokens: PaddedTokens) -> torch.Tensor:
+def _cls(hidden: torch.Tensor, _ids: torch.Tensor, _eos: int | None) -> torch.Tensor:
     return hidden[:, 0]
 
 
-def _max(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
-    return hidden.masked_fill(~tokens.mask.unsqueeze(-1), float("-inf")).amax(1)
+def _max(hidden: torch.Tensor, _ids: torch.Tensor, _eos: int | None) -> torch.Tensor:
+    return hidden.amax(1)
 
 
-def _last_token(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
-    return _at(hidden, tokens.mask.sum(1) - 1)
+def _last_token(hidden: torch.Tensor, _ids: torch.Tensor, _eos: int | None) -> torch.Tensor:
+    return hidden[:, -1]
 
 
-def _eos(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
+def _eos(hidden: torch.Tensor, ids: torch.Tensor, eos_token_id: int | None) -> torch.Tensor:
     # transformers/models/clip/modeling_clip.py, CLIPTextModel.forward: the first one counts,
     # as padding may have the same id.
-    return _at(hidden, torch.eq(tokens.ids, tokens.eos_token_id or 0).int().argmax(1))
+    return _at(hidden, torch.eq(ids, eos_token_id or 0).int().argmax(1))
 
 
-def _max_id(hidden: torch.Tensor, tokens: PaddedTokens) -> torch.Tensor:
+def _max_id(hidden: torch.Tensor, ids: torch.Tensor, _eos: int | None) -> torch.Tensor:
     # The same place, the branch for eos_token_id == 2.
-    return _at(hidden, tokens.ids.masked_fill(~tokens.mask, -1).argmax(1))
+    return _at(hidden, ids.argmax(1))
 
 
 def _at(hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """(B, T, D) and (B,) -> (B, D)."""
-    return hidden[torch.arange(len(hidden)), positions]
+    """(n, T, D) and (n,) -> (n, D)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), positions]
 
 
 _POOLS: dict[Pooling, Pool] = {

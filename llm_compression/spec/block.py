@@ -48,6 +48,11 @@ class BlockSpec:
     causal: bool = later(default=False)
     attention_bias: AttentionBias = later(default=AttentionBias.ALL)
 
+    @property
+    def head_size(self) -> int:
+        """Width d of a head."""
+        return self.hidden_size // self.num_heads
+
     def __post_init__(self) -> None:
         for field in ("hidden_size", "num_heads", "intermediate_size"):
             if getattr(self, field) < 1:

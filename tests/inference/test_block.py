@@ -7,7 +7,9 @@ from torch import nn
 from llm_compression.errors import BindError, InputError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.bind import bind_core, check_tensors
+from llm_compression.inference.packing import pack
 from llm_compression.inference.precision import compute_type
+from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 
 HIDDEN, HEADS, INNER, LAYERS = 24, 3, 40, 2
@@ -49,26 +51,28 @@ def spec(placement: NormPlacement) -> BlockSpec:
 
 
 @pytest.mark.parametrize("placement", NormPlacement)
-@pytest.mark.parametrize("padded", [False, True])
-def test_core_equals_torch(placement: NormPlacement, padded: bool) -> None:
+@pytest.mark.parametrize("lengths", [[7, 7, 7, 7], [7, 3, 1, 5], [5, 5, 2, 2]], ids=str)
+@pytest.mark.parametrize("packed", [False, True])
+def test_core_equals_torch(placement: NormPlacement, lengths: list[int], packed: bool) -> None:
     stack = reference(placement)
     core = bind_core(tensors(stack), "text", spec(placement), LAYERS)
     x = torch.randn(4, 7, HIDDEN)
-    mask = torch.arange(7) < torch.tensor([7, 3, 1, 5])[:, None] if padded else None
+    lengths = torch.tensor(lengths)
+    real = torch.arange(7) < lengths[:, None]
     with torch.no_grad():
-        wanted = stack(x, src_key_padding_mask=None if mask is None else ~mask)
-        got = core(x, mask)
-    real = slice(None) if mask is None else mask
-    torch.testing.assert_close(got[real], wanted[real], atol=2e-6, rtol=1e-5)
+        wanted = stack(x, src_key_padding_mask=~real)
+        core = pack(core) if packed else core
+        got = core(x[real], Sequences.of(lengths.tolist()))
+    torch.testing.assert_close(got, wanted[real], atol=2e-6, rtol=1e-5)
 
 
 def test_taps_are_named_and_the_last_is_the_output() -> None:
     placement = NormPlacement.POST
     core = bind_core(tensors(reference(placement)), "text", spec(placement), LAYERS)
     taps: dict[str, torch.Tensor] = {}
-    out = core(torch.randn(1, 3, HIDDEN), None, taps)
+    out = core(torch.randn(3, HIDDEN), Sequences.dense(1, 3), taps)
     assert list(taps) == ["block.00.attn", "block.00.mlp", "block.01.attn", "block.01.mlp"]
-    assert taps["block.01.mlp"] is out
+    assert torch.equal(taps["block.01.mlp"], out[None])
 
 
 @pytest.mark.parametrize("activation", Activation)

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from llm_compression.multimodal.pooling import PaddedTokens, normalize, pool
+from llm_compression.inference.sequences import Sequences
+from llm_compression.multimodal.pooling import mean_of_first, normalize, pool
 from llm_compression.spec.model import Pooling
 
-HIDDEN = torch.tensor(
-    [[[1.0, 2.0], [3.0, -4.0], [100.0, 100.0]], [[0.5, 1.0], [1.5, 3.0], [4.0, -1.0]]]
-)
-# padding has the end token's id in the first row; the second holds it twice
-IDS = torch.tensor([[1, 7, 9], [7, 3, 7]])
-MASK = torch.tensor([[True, True, False], [True, True, True]])
+# one sequence of two tokens, one of three
+HIDDEN = torch.tensor([[1.0, 2.0], [3.0, -4.0], [0.5, 1.0], [1.5, 3.0], [4.0, -1.0]])
+IDS = torch.tensor([1, 7, 7, 3, 7])  # the second holds the end token's id twice
 
 
 @pytest.mark.parametrize(
@@ -26,8 +24,13 @@ MASK = torch.tensor([[True, True, False], [True, True, True]])
         (Pooling.MAX_ID, [[3.0, -4.0], [0.5, 1.0]]),
     ],
 )
-def test_pooling_leaves_padding_out(pooling: Pooling, wanted: list[list[float]]) -> None:
-    assert pool(pooling, HIDDEN, PaddedTokens(IDS, MASK, eos_token_id=7)).tolist() == wanted
+def test_pooling_keeps_to_each_sequence(pooling: Pooling, wanted: list[list[float]]) -> None:
+    assert pool(pooling, HIDDEN, IDS, Sequences.of([2, 3]), 7).tolist() == wanted
+
+
+def test_a_mean_of_the_first() -> None:
+    hidden = torch.stack([HIDDEN[2:], HIDDEN[2:]])
+    assert mean_of_first(hidden, torch.tensor([1, 3])).tolist() == [[0.5, 1.0], [2.0, 1.0]]
 
 
 def test_normalize_keeps_a_zero_vector() -> None:

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from llm_compression import WeightLoader
 from llm_compression.engine.clip_engine import CLIPEngine
-from llm_compression.multimodal import pooling
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 from llm_compression.spec.model import ModelSpec, Pooling
 from tests.clip_checkpoints import END, patterns
@@ -149,16 +147,6 @@ def test_the_last_token_in_place_of_the_end_shows() -> None:
     assert inside.sum() == 1
     assert found[inside] > VISIBLE
     assert found[~inside].max() < 1e-5
-
-
-def test_padding_in_place_of_the_end_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def last_column(hidden: torch.Tensor, _tokens: pooling.PaddedTokens) -> torch.Tensor:
-        return hidden[:, -1]
-
-    monkeypatch.setitem(pooling._POOLS, Pooling.EOS, last_column)
-    found = errors()["text"]
-    longest = max(range(len(TEXTS)), key=lambda i: len(TEXTS[i]))
-    assert np.delete(found, longest).min() > VISIBLE
 
 
 def test_the_highest_id_is_the_end_in_checkpoints_that_name_another() -> None:

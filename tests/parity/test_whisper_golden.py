@@ -130,7 +130,7 @@ def test_a_wrong_tower_shows(
 
 
 def test_a_mean_over_silence_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio_model, "mean", lambda hidden, _mask: hidden.mean(dim=1))
+    monkeypatch.setattr(audio_model, "mean_of_first", lambda hidden, _counts: hidden.mean(dim=1))
     found = dict(zip(sounds(), errors(), strict=True))
     assert found.pop("clicks") < ALLOWED, "its window holds no silence behind it"
     assert min(found.values()) > VISIBLE

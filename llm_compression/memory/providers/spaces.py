@@ -17,7 +17,7 @@ from llm_compression.memory.identities import (
     text_identity,
 )
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.providers.once import Once
+from llm_compression.once import Once
 
 if TYPE_CHECKING:
     from llm_compression.engine.prompts import Prompts

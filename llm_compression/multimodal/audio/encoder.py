@@ -212,9 +212,9 @@ class AudioEncoder(Pretrained):
         sounds, single = as_sounds(audio)
         found: list[dict[float, np.ndarray]] = [{} for _ in sounds]
         for batch, encoded in self._run(sounds, sampling_rate, batch_size, None):
-            states = zip(batch, encoded.sequence, encoded.mask, strict=True)
-            for (index, window), hidden, heard in states:
-                found[index][window.start] = hidden[heard].numpy()
+            states = encoded.sequences.padded(encoded.hidden).float()
+            for (index, window), hidden in zip(batch, states, strict=True):
+                found[index][window.start] = hidden[: window.heard].numpy()
         joined = [np.concatenate([of_one[s] for s in sorted(of_one)]) for of_one in found]
         return joined[0] if single else joined
 

@@ -7,14 +7,16 @@ import torch
 
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import cast, compute_type
+from llm_compression.inference.precision import compute_type, prepared
+from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.audio.layout import convolved, fast_layout
 from llm_compression.multimodal.audio.mel import padded
-from llm_compression.multimodal.audio.tower import bind_audio_tower
+from llm_compression.multimodal.audio.tower import AudioTower, bind_audio_tower
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.head import bind_head
-from llm_compression.multimodal.pooling import mean
+from llm_compression.multimodal.head import Head, bind_head
+from llm_compression.multimodal.pooling import mean_of_first
+from llm_compression.once import Once
 from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.sound import SoundSpec
 from llm_compression.spec.tensors import audio_tensors
@@ -34,14 +36,16 @@ class AudioModel:
         BindError: tensors and spec do not fit each other.
     """
 
-    def __init__(self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str) -> None:
+    def __init__(
+        self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str, packed: bool = True
+    ) -> None:
         self.spec, self.sound = audio_parts(spec)
         check_tensors(tensors, audio_tensors(self.spec))
-        self._dtype = compute_type(compute_dtype)
-        with torch.inference_mode():
-            tensors = cast(tensors, self._dtype)
-            self._tower = bind_audio_tower(tensors, self.spec)
-            self._head = bind_head(tensors, "audio", None)
+        self._dtype = dtype = compute_type(compute_dtype)
+        self._parts = Once(lambda: prepared(self._bind, tensors, dtype, packed=packed))
+
+    def _bind(self, tensors: Tensors) -> tuple[AudioTower, Head]:
+        return bind_audio_tower(tensors, self.spec), bind_head(tensors, "audio", None)
 
     def __call__(
         self,
@@ -63,10 +67,12 @@ class AudioModel:
         frames = torch.from_numpy(np.stack([padded(w, 2 * run) for w in windows]))
         with torch.inference_mode():
             layout = fast_layout(heard, positions) if fast else None
-            hidden = self._tower(frames.to(self._dtype), layout, taps).float()  # (B, P, D)
-            mask = torch.arange(hidden.shape[1]) < torch.tensor(heard)[:, None]  # (B, P)
-            pooled, embedding = self._head(mean(hidden, mask), normalized=normalized, taps=taps)
-            return Encoded(hidden, mask, pooled, embedding)
+            tower, head = self._parts()
+            hidden = tower(frames.to(self._dtype), layout, taps)  # (B, P, D)
+            pooled = mean_of_first(hidden.float(), torch.tensor(heard))
+            pooled, embedding = head(pooled, normalized=normalized, taps=taps)
+            sequences = Sequences.dense(*hidden.shape[:2])
+            return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)
 
 
 def audio_parts(spec: ModelSpec) -> tuple[AudioSpec, SoundSpec]:

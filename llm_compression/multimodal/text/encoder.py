@@ -103,7 +103,7 @@ class TextEncoder(Pretrained):
         self,
         inputs: str | Sequence[str],
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         normalize_embeddings: bool | None = None,
         truncation: str | None = None,
@@ -120,12 +120,26 @@ class TextEncoder(Pretrained):
         tokens = self._tokens(inputs, truncation)
         unit = self.embedding_spec.normalize
         unit = unit if normalize_embeddings is None else normalize_embeddings
-        found = np.empty((len(tokens), self.get_embedding_dimension()), np.float32)
-        for rows, encoded in self._run(tokens, batch_size, normalized=unit, show=show_progress_bar):
-            found[rows] = encoded.embedding.numpy()
+        found = self.embed_tokens(
+            tokens, normalize=unit, batch_size=batch_size, show=show_progress_bar
+        )
         return found[0] if isinstance(inputs, str) else found
 
-    def pooled(self, inputs: str | Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+    def embed_tokens(
+        self,
+        tokens: Sequence[Tokens],
+        *,
+        normalize: bool,
+        batch_size: int | None = None,
+        show: bool | None = None,
+    ) -> np.ndarray:
+        """Embeddings (n, E) of what the tokenizer has made of n texts."""
+        found = np.empty((len(tokens), self.get_embedding_dimension()), np.float32)
+        for rows, encoded in self._run(tokens, batch_size, normalized=normalize, show=show):
+            found[rows] = encoded.embedding.numpy()
+        return found
+
+    def pooled(self, inputs: str | Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
         """Pooled hidden states before projection: (n, D), or (D,) for a string; as `encode`."""
         tokens = self._tokens(inputs, None)
         found = np.empty((len(tokens), self._model.spec.block.hidden_size), np.float32)
@@ -133,19 +147,19 @@ class TextEncoder(Pretrained):
             found[rows] = encoded.pooled.numpy()
         return found[0] if isinstance(inputs, str) else found
 
-    def sequence(self, inputs: Sequence[str], *, batch_size: int = 32) -> list[np.ndarray]:
+    def sequence(self, inputs: Sequence[str], *, batch_size: int | None = None) -> list[np.ndarray]:
         """The last hidden states of each text, (T, D) with T its own tokens; as `encode`."""
         found: dict[int, np.ndarray] = {}
         for rows, encoded in self._run(self._tokens(inputs, None), batch_size):
-            for row, states, real in zip(rows, encoded.sequence, encoded.mask, strict=True):
-                found[row] = states[real].numpy()
+            states = encoded.sequences.split(encoded.hidden.float())
+            found |= {row: of_one.numpy() for row, of_one in zip(rows, states, strict=True)}
         return [found[row] for row in range(len(found))]
 
     def taps(self, inputs: str | Sequence[str]) -> dict[str, np.ndarray]:
-        """Every named intermediate of one padded batch, float32, as `validate` compares them.
+        """Every named intermediate of one batch, float32, as `validate` compares them.
 
-        ``embeddings``, ``block.00.attn``, ``block.00.mlp`` and so on are (B, T, D); ``pooled``
-        is (B, D) and ``embedding`` (B, E).
+        ``embeddings``, ``block.00.attn``, ``block.00.mlp`` and so on are (B, T, D) with zeros
+        behind the shorter texts; ``pooled`` is (B, D) and ``embedding`` (B, E).
         """
         taps: Taps = {}
         tokens = self._tokens(inputs, None)
@@ -161,14 +175,15 @@ class TextEncoder(Pretrained):
 
     def _run(
         self,
-        tokens: list[Tokens],
-        batch_size: int,
+        tokens: Sequence[Tokens],
+        batch_size: int | None,
         *,
         normalized: bool = False,
         show: bool | None = None,
     ) -> Iterator[tuple[list[int], Encoded]]:
         """Batches of texts of like length, each with its rows."""
-        check_count(batch_size, "batch_size")
+        if batch_size is not None:
+            check_count(batch_size, "batch_size")
         work = batches(tokens, 1 if self.deterministic else batch_size)
         for rows in with_progress(work, len(tokens), "text", show=show):
             yield rows, self._model([tokens[i] for i in rows], normalized=normalized)

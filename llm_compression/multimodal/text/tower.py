@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from llm_compression.inference.bind import Tensors, bind_core, bind_norm
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.norm import LayerNorm
+from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps, tap
 from llm_compression.spec.towers import TextSpec
 
@@ -25,30 +26,34 @@ class TextTower:
     position_offset: int
 
     def __call__(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, taps: Taps | None = None
+        self, ids: torch.Tensor, sequences: Sequences, taps: Taps | None = None
     ) -> torch.Tensor:
-        """(B, T) ids -> (B, T, D); ``mask`` (B, T) is true at real tokens, None if all are."""
-        hidden = self.core(tap(taps, "embeddings", self._embed(ids)), mask, taps)
-        return tap(taps, "final_norm", self.final_norm(hidden)) if self.final_norm else hidden
+        """(N,) ids, those of ``sequences`` one after another -> (N, D)."""
+        embedded = tap(taps, "embeddings", self._embed(ids, sequences), sequences)
+        hidden = self.core(embedded, sequences, taps)
+        if self.final_norm is None:
+            return hidden
+        return tap(taps, "final_norm", self.final_norm(hidden), sequences)
 
-    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
-        # The order of the sums is that of transformers/models/bert/modeling_bert.py,
-        # BertEmbeddings.forward; a single text has token type 0 throughout. CLIP has no types
-        # and no norm here: modeling_clip.py, CLIPTextEmbeddings.forward.
-        embedded = F.embedding(ids, self.token)  # (B, T, D)
+    def _embed(self, ids: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        # transformers/models/bert/modeling_bert.py, BertEmbeddings.forward; a single text has
+        # token type 0 throughout. CLIP has no types and no norm here: modeling_clip.py,
+        # CLIPTextEmbeddings.forward.
+        embedded = F.embedding(ids, self.token)  # (N, D)
         if self.type is not None:
             embedded = embedded + self.type[0]
-        embedded = embedded + F.embedding(self._positions(ids), self.position)
+        embedded = embedded + F.embedding(self._positions(ids, sequences), self.position)
         return self.embedding_norm(embedded) if self.embedding_norm else embedded
 
-    def _positions(self, ids: torch.Tensor) -> torch.Tensor:
+    def _positions(self, ids: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """The row of the position table that each token uses, (N,)."""
         if not self.position_offset:
-            return torch.arange(ids.shape[1], device=ids.device)  # (T,)
+            return sequences.positions(ids.device)
         # transformers/models/roberta/modeling_roberta.py, create_position_ids_from_input_ids:
         # counting starts after the padding id, whose own position it is.
         padding = self.position_offset - 1
         real = (ids != padding).int()
-        return torch.cumsum(real, 1) * real + padding  # (B, T)
+        return sequences.counted(real) * real + padding
 
 
 def bind_text_tower(tensors: Tensors, spec: TextSpec) -> TextTower:

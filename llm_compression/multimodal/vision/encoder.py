@@ -136,7 +136,7 @@ class VisionEncoder(Pretrained):
     def sequence(self, images: object, *, batch_size: int = 32) -> np.ndarray:
         """The last hidden states, class token first: (n, P + 1, D), or (P + 1, D) for one."""
         shape = (self._model.spec.num_patches + 1, self._model.spec.block.hidden_size)
-        found, _ = self._collect(images, lambda encoded: encoded.sequence, shape, batch_size)
+        found, _ = self._collect(images, _states, shape, batch_size)
         return found[0] if as_images(images)[1] else found
 
     def taps(self, images: object) -> dict[str, np.ndarray]:
@@ -205,3 +205,8 @@ class VisionEncoder(Pretrained):
                     yield [future.result() for future in ahead.popleft()]
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _states(encoded: Encoded) -> torch.Tensor:
+    """(B, P + 1, D), float32."""
+    return encoded.sequences.padded(encoded.hidden).float()

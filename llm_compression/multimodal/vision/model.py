@@ -3,12 +3,14 @@
 import torch
 
 from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import cast, compute_type
+from llm_compression.inference.precision import compute_type, prepared
+from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.head import bind_head
+from llm_compression.multimodal.head import Head, bind_head
 from llm_compression.multimodal.inputs import no_tower
-from llm_compression.multimodal.vision.tower import bind_vision_tower
+from llm_compression.multimodal.vision.tower import VisionTower, bind_vision_tower
+from llm_compression.once import Once
 from llm_compression.spec.image import ImageSpec
 from llm_compression.spec.model import ModelSpec
 from llm_compression.spec.tensors import vision_tensors
@@ -28,14 +30,17 @@ class VisionModel:
         BindError: tensors and spec do not fit each other.
     """
 
-    def __init__(self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str) -> None:
+    def __init__(
+        self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str, packed: bool = True
+    ) -> None:
         self.spec, self.image = vision_parts(spec)
         check_tensors(tensors, vision_tensors(self.spec))
-        self._dtype = compute_type(compute_dtype)
-        with torch.inference_mode():
-            tensors = cast(tensors, self._dtype)
-            self._tower = bind_vision_tower(tensors, self.spec)
-            self._head = bind_head(tensors, "vision", self.spec.projection_dim)
+        self._dtype = dtype = compute_type(compute_dtype)
+        self._parts = Once(lambda: prepared(self._bind, tensors, dtype, packed=packed))
+
+    def _bind(self, tensors: Tensors) -> tuple[VisionTower, Head]:
+        tower = bind_vision_tower(tensors, self.spec)
+        return tower, bind_head(tensors, "vision", self.spec.projection_dim)
 
     def __call__(
         self, pixels: torch.Tensor, *, normalized: bool, taps: Taps | None = None
@@ -46,11 +51,11 @@ class VisionModel:
         ``embedding``.
         """
         with torch.inference_mode():
-            hidden = self._tower(pixels.to(self._dtype), taps)  # (B, P + 1, D)
-            pooled = self._tower.pool(hidden)
-            pooled, embedding = self._head(pooled, normalized=normalized, taps=taps)
-            mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
-            return Encoded(hidden.float(), mask, pooled, embedding)
+            tower, head = self._parts()
+            hidden = tower(pixels.to(self._dtype), taps)  # (B, P + 1, D)
+            sequences = Sequences.dense(*hidden.shape[:2])
+            pooled, embedding = head(tower.pool(hidden), normalized=normalized, taps=taps)
+            return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)
 
 
 def vision_parts(spec: ModelSpec) -> tuple[VisionSpec, ImageSpec]:

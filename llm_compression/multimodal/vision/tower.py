@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from llm_compression.inference.bind import Tensors, bind_core, bind_norm
 from llm_compression.inference.inference_core import InferenceCore
+from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.norm import LayerNorm
+from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps, tap
 from llm_compression.spec.towers import VisionSpec
 
@@ -17,7 +18,8 @@ class VisionTower:
     """Pixels to hidden states; Radford et al. 2021, arXiv:2103.00020, section 2.4."""
 
     class_token: torch.Tensor  # (D,)
-    patch: torch.Tensor  # (D, C, p, p)
+    patch: LinearMap  # of the C p p values of a patch
+    patch_size: int
     position: torch.Tensor  # (P + 1, D), the class token's first
     pre_norm: LayerNorm
     core: InferenceCore
@@ -26,18 +28,30 @@ class VisionTower:
     def __call__(self, pixels: torch.Tensor, taps: Taps | None = None) -> torch.Tensor:
         """(B, C, S, S) -> (B, P + 1, D), the class token first."""
         embedded = tap(taps, "embeddings", self._embed(pixels))
-        return self.core(tap(taps, "pre_norm", self.pre_norm(embedded)), None, taps)
+        hidden = tap(taps, "pre_norm", self.pre_norm(embedded)).flatten(0, 1)  # (B (P + 1), D)
+        count, tokens = embedded.shape[:2]
+        return self.core(hidden, Sequences.dense(count, tokens), taps).view(count, tokens, -1)
 
     def pool(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, P + 1, D) -> (B, D): the class token, normed."""
         return self.post_norm(hidden[:, 0])
 
     def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        # transformers/models/clip/modeling_clip.py, CLIPVisionEmbeddings.forward
-        patches = F.conv2d(pixels, self.patch, stride=self.patch.shape[-1])  # (B, D, p', p')
-        patches = patches.flatten(2).transpose(1, 2)  # (B, P, D)
+        # transformers/models/clip/modeling_clip.py, CLIPVisionEmbeddings.forward, whose
+        # convolution takes each patch once, so it is a linear map of patches.
+        patches = self.patch(self._patches(pixels)).view(len(pixels), -1, len(self.class_token))
         first = self.class_token.expand(len(patches), 1, -1)
-        return torch.cat([first, patches], dim=1) + self.position
+        return torch.cat([first, patches], dim=1) + self.position  # (B, P + 1, D)
+
+    def _patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, C, S, S) -> (B P, C p p), a row for each patch."""
+        batch, channels, side, _ = pixels.shape
+        size, across = self.patch_size, side // self.patch_size
+        # A side that is no multiple of the patch loses its rest, as it does to a convolution.
+        whole = pixels[..., : across * size, : across * size]
+        cut = whole.reshape(batch, channels, across, size, across, size)
+        rows = cut.permute(0, 2, 4, 1, 3, 5)  # (B, p', p', C, p, p)
+        return rows.reshape(batch * across * across, -1)
 
 
 def bind_vision_tower(tensors: Tensors, spec: VisionSpec) -> VisionTower:
@@ -45,7 +59,8 @@ def bind_vision_tower(tensors: Tensors, spec: VisionSpec) -> VisionTower:
     eps = spec.block.norm_eps
     return VisionTower(
         class_token=tensors["vision.embeddings.class"],
-        patch=tensors["vision.embeddings.patch.weight"],
+        patch=Linear(tensors["vision.embeddings.patch.weight"].flatten(1), None),
+        patch_size=spec.patch_size,
         position=tensors["vision.embeddings.position"],
         pre_norm=bind_norm(tensors, "vision.pre_norm", eps),
         core=bind_core(tensors, "vision", spec.block, spec.num_layers),

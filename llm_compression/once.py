@@ -8,10 +8,13 @@ T = TypeVar("T")
 
 
 class Once(Generic[T]):
-    """Calls ``make`` on the first call and gives its value ever after; an error is not kept."""
+    """Calls ``make`` on the first call and gives its value ever after; an error is not kept.
+
+    Once there is a value, ``make`` and what it holds are let go.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
+        self._make: list[Callable[[], T]] = [make]
         self._lock = threading.Lock()
         self._values: list[T] = []
 
@@ -22,8 +25,9 @@ class Once(Generic[T]):
             Exception: what ``make`` raises; the next call tries again.
         """
         with self._lock:
-            if not self._values:
-                self._values.append(self._make())
+            if self._make:
+                self._values.append(self._make[0]())
+                self._make.clear()
         return self._values[0]
 
     @property
