@@ -1,0 +1,64 @@
+"""Prepare a folder with every model in every form: checkpoint, weight table, exported graphs."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.case import ASSETS, MINILM, Case
+from benchmarks.runtimes import works
+from benchmarks.runtimes.modules import export, frames
+from benchmarks.whisper import sounds, whisper_case
+from llm_compression import convert
+
+
+def prepare(folder: Path, models: set[str]) -> dict[str, str]:
+    """Make what is absent and say of each model what its weights are."""
+    os.environ["LLM_COMPRESSION_CACHE"] = str(folder / "cache")
+    made = {works.MINILM: _minilm, works.VIT: _vit, works.WHISPER: _whisper}
+    what = {model: made[model](folder) for model in sorted(models)}
+    for model in sorted(models):
+        if not (folder / f"{model}.onnx").exists():
+            export(model, folder)
+    return what
+
+
+def _minilm(folder: Path) -> str:
+    _link(MINILM, folder / works.MINILM)
+    _convert(folder, works.MINILM)
+    return "all-MiniLM-L6-v2"
+
+
+def _whisper(folder: Path) -> str:
+    case, what = whisper_case(Case(folder, folder, folder, quick=True))
+    _link(case.checkpoint, folder / works.WHISPER)
+    speech = sounds().samples[30]
+    np.save(folder / "frames.npy", frames(speech, case.table))
+    return what
+
+
+def _vit(folder: Path) -> str:
+    """CLIP ViT-B/32, whose weights are nowhere to be had here, at random ones of a fixed seed."""
+    checkpoint = folder / works.VIT
+    if not checkpoint.exists():
+        import torch
+        from transformers import CLIPConfig, CLIPModel
+
+        torch.manual_seed(0)
+        source = ASSETS / "clip-vit-base-patch32"
+        CLIPModel(CLIPConfig.from_pretrained(source)).save_pretrained(checkpoint)
+        for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(source / name, checkpoint)
+    _convert(folder, works.VIT)
+    return "CLIP ViT-B/32 with random weights"
+
+
+def _convert(folder: Path, model: str) -> None:
+    if not (folder / f"{model}.parquet").exists():
+        convert(folder / model, folder / f"{model}.parquet")
+
+
+def _link(source: Path, target: Path) -> None:
+    if not target.exists():
+        target.symlink_to(source.resolve())
