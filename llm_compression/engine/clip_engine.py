@@ -33,6 +33,8 @@ class CLIPEngine(Pretrained):
         compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
+        packed: on first use copy the weights into the order in which this processor reads them,
+            and let the mapped ones go; otherwise compute on those in place, which is slower.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond the model's maximum.
 
     Raises:
@@ -47,17 +49,21 @@ class CLIPEngine(Pretrained):
         compute_dtype: str = "float32",
         mapped: bool = True,
         verify: bool = True,
+        packed: bool = True,
         truncation: str = "warn",
     ) -> None:
         super().__init__(
             model_path,
             mapped=mapped,
             verify=verify,
+            packed=packed,
             compute_dtype=compute_dtype,
             truncation=truncation,
         )
-        self.text = TextEncoder(self._loader, compute_dtype=compute_dtype, truncation=truncation)
-        self.vision = VisionEncoder(self._loader, compute_dtype=compute_dtype)
+        self.text = TextEncoder(
+            self._loader, compute_dtype=compute_dtype, packed=packed, truncation=truncation
+        )
+        self.vision = VisionEncoder(self._loader, compute_dtype=compute_dtype, packed=packed)
         self.logit_scale = float(self._loader.get_tensor(LOGIT_SCALE).float().exp())
 
     def get_embedding_dimension(self) -> int:

@@ -12,8 +12,9 @@ from llm_compression.inference.sequences import Group, Sequences
 
 _LONG = 512  # tokens from which the tiles of torch's attention are large enough for oneDNN
 # torch's attention takes each row of scores by itself, which costs more than the rows of short
-# sequences are worth; many of them go through whole products and one softmax.
+# sequences are worth, and gains nothing from bfloat16; there whole products are faster.
 _SHORT, _MANY = 32, 256  # tokens of a sequence at most, rows of a group at least
+_CHUNK = 256  # queries of all heads whose scores stay in cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Attention:
         """(n T, 3 D) -> (n T, D) for the n sequences of a group."""
         heads = qkv.view(group.count, group.tokens, 3, self.num_heads, -1)
         heads = heads.permute(2, 0, 3, 1, 4)  # (3, n, H, T, d)
-        if self._are_short(group, scores):
+        if self._want_products(qkv.dtype, group, scores):
             return _in_products(heads, self.scale)
         q, k, v = heads.unbind(0)
         long = group.tokens >= _LONG and qkv.dtype is torch.float32
@@ -70,10 +71,11 @@ class Attention:
             )
         return mixed.transpose(1, 2).reshape(group.rows, -1)
 
-    def _are_short(self, group: Group, scores: torch.Tensor | None) -> bool:
-        # what it overwrites would be wanted for gradients
+    def _want_products(self, dtype: torch.dtype, group: Group, scores: torch.Tensor | None) -> bool:
+        # what they overwrite would be wanted for gradients
         free = scores is None and not self.causal and torch.is_inference_mode_enabled()
-        return free and group.tokens <= _SHORT and group.rows >= _MANY
+        gain = group.tokens <= _SHORT or dtype is torch.bfloat16
+        return free and gain and group.rows >= _MANY
 
     def _added(self, scores: torch.Tensor | None) -> torch.Tensor | None:
         """What is added to the scores of every head, (n, 1, 1 or T, T); None for nothing."""
@@ -90,10 +92,13 @@ def _in_products(heads: torch.Tensor, scale: float) -> torch.Tensor:
     """(3, n, H, T, d) of queries, keys and values -> (n T, D)."""
     _, count, num_heads, tokens, width = heads.shape
     q, k, v = heads.reshape(3, count * num_heads, tokens, width)  # (n H, T, d)
+    q = q if scale == 1 else q * scale
     with fast_products() if heads.dtype is torch.float32 else nullcontext():
-        scores = torch.bmm(q if scale == 1 else q * scale, k.transpose(1, 2))  # (n H, T, T)
-        mixed = _mean(v, scores).view(count, num_heads, tokens, width)
-    return mixed.transpose(1, 2).reshape(count * tokens, -1)
+        parts = [
+            _mean(v, torch.bmm(part, k.transpose(1, 2))) for part in torch.split(q, _CHUNK, dim=1)
+        ]
+    mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return mixed.view(count, num_heads, tokens, width).transpose(1, 2).reshape(count * tokens, -1)
 
 
 def _mean(values: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -101,7 +106,8 @@ def _mean(values: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
     torch's softmax does what is left of a row beyond 16 numbers one by one.
     """
-    if scores.shape[-1] % 16 == 0:
+    tokens = scores.shape[-1]
+    if tokens % 16 == 0 or tokens > _SHORT:
         return torch.bmm(scores.softmax(-1), values)
     powers = scores.sub_(scores.amax(-1, keepdim=True)).exp_()
     return torch.bmm(powers, values).div_(powers.sum(-1, keepdim=True))

@@ -1,6 +1,7 @@
 """Packing: the same modules with their weights in the order in which the processor reads them."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import torch
 
 from llm_compression.inference import kernels
 from llm_compression.inference.attention import Attention, SeparateQKV
+from llm_compression.inference.block import Block
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.mlp import MLP
 from llm_compression.spec.block import Activation
@@ -33,11 +35,11 @@ class PackedLinear:
         return kernels.packed_linear_sum(x, residual, self.weight, self.bias)
 
 
-def pack(module: M) -> M:
+def pack(module: M, release: Callable[[], None]) -> M:
     """``module``, a dataclass of modules, with every linear map in it packed.
 
     The three of an attention become one, which also scales the queries. What holds no linear map
-    is shared.
+    is shared. ``release`` is called behind each block, whose own weights nobody reads any more.
     """
     packed: Any = module
     if isinstance(module, Attention):
@@ -48,10 +50,12 @@ def pack(module: M) -> M:
         up, down = _without_quick_gelu(_plain(module.up), _plain(module.down))
         packed = MLP(_pack_linear(up), _pack_linear(down))
     elif isinstance(module, tuple):
-        packed = tuple(pack(part) for part in module)
+        packed = tuple(pack(part, release) for part in module)
     elif dataclasses.is_dataclass(module) and not isinstance(module, type):
         fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
-        packed = type(module)(**{name: pack(value) for name, value in fields.items()})
+        packed = type(module)(**{name: pack(value, release) for name, value in fields.items()})
+    if isinstance(module, Block):
+        release()
     return packed  # type: ignore[no-any-return]
 
 

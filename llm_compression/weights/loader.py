@@ -97,6 +97,11 @@ class WeightLoader:
         arrays = self.table.read_tensors(wanted, threads=self._threads)
         return {n: _view(arrays[n], e.dtype, e.shape) for n, e in entries.items()}
 
+    def release(self) -> None:
+        """Let the memory of mapped values go; whoever touches one again reads it from the file."""
+        if self._mapped:
+            self._mapped.release()
+
     def dequantize(self, name: str) -> torch.Tensor:
         """A quantised tensor as float32, ``(stored - zero_point) * scale``; others are cast."""
         entry = self.table.entry(name)

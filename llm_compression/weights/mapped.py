@@ -87,6 +87,10 @@ class MappedCopy:
             first = tensor.start // mmap.PAGESIZE * mmap.PAGESIZE
             self.bytes.madvise(mmap.MADV_DONTNEED, first, stop - first)
 
+    def release(self) -> None:
+        """Let all pages go; nothing is lost, as nothing is ever written to them."""
+        self.bytes.madvise(mmap.MADV_DONTNEED)
+
     def verify(self, table: WeightTable) -> None:
         """Compare every value with the SHA-256 in the weight table.
 

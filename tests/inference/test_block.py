@@ -7,8 +7,8 @@ from torch import nn
 from llm_compression.errors import BindError, InputError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.bind import bind_core, check_tensors
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.packing import pack
-from llm_compression.inference.precision import compute_type
 from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 
@@ -61,7 +61,7 @@ def test_core_equals_torch(placement: NormPlacement, lengths: list[int], packed:
     real = torch.arange(7) < lengths[:, None]
     with torch.no_grad():
         wanted = stack(x, src_key_padding_mask=~real)
-        core = pack(core) if packed else core
+        core = pack(core, lambda: None) if packed else core
         got = core(x[real], Sequences.of(lengths.tolist()))
     torch.testing.assert_close(got, wanted[real], atol=2e-6, rtol=1e-5)
 
@@ -95,4 +95,4 @@ def test_binding_lists_every_problem() -> None:
 
 def test_unknown_compute_dtype_is_refused() -> None:
     with pytest.raises(InputError, match="one of float32, bfloat16"):
-        compute_type("float16")
+        Compute("float16")

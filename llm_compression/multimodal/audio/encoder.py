@@ -1,19 +1,21 @@
 """AudioEncoder: sounds to embeddings by the audio tower of a model."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.inference.bind import Tensors
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.audio.input import as_sounds, name_of
 from llm_compression.multimodal.audio.mel import padded
 from llm_compression.multimodal.audio.model import AudioModel, audio_parts
 from llm_compression.multimodal.audio.processor import AudioProcessor, Window
+from llm_compression.multimodal.audio.windows import WindowEmbeddings
 from llm_compression.multimodal.batching import may_show, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import check_count
@@ -24,27 +26,13 @@ from llm_compression.multimodal.skipped import (
     check_on_error,
     warn_of_skipped,
 )
+from llm_compression.multimodal.trainable import Trainable
 from llm_compression.spec.names import AUDIO_MODES
 from llm_compression.spec.tensors import audio_tensors
 
 _AHEAD = 8  # batches' worth of windows that the fast mode sorts by length together
 _LONG_WORK = 32  # windows from which a terminal sees a progress bar unasked
 Heard = tuple[int, Window]  # index of the sound, and one of its windows
-
-
-@dataclass(frozen=True)
-class WindowEmbeddings:
-    """``embeddings`` (w, E) of windows, each of the sound of index ``sounds`` (w,).
-
-    A window goes from ``starts`` to ``stops`` (w,), in seconds. ``skipped`` says of each sound
-    that was left out why.
-    """
-
-    embeddings: np.ndarray
-    sounds: np.ndarray
-    starts: np.ndarray
-    stops: np.ndarray
-    skipped: dict[int, str]
 
 
 class AudioEncoder(Pretrained):
@@ -59,6 +47,8 @@ class AudioEncoder(Pretrained):
         compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
+        packed: on first use copy the weights into the order in which this processor reads them,
+            and let the mapped ones go; otherwise compute on those in place, which is slower.
         mode: ``exact`` pads every window with silence to the tower's whole length, as the
             reference does; ``fast`` runs few positions of that silence in the place of all, for
             embeddings that are close but not equal (`fast_layout`).
@@ -77,27 +67,22 @@ class AudioEncoder(Pretrained):
         compute_dtype: str = "float32",
         mapped: bool = True,
         verify: bool = True,
+        packed: bool = True,
         mode: str = "exact",
         window: float | None = None,
         overlap: float = 0.0,
     ) -> None:
-        super().__init__(
-            model_path,
-            mapped=mapped,
-            verify=verify,
-            compute_dtype=compute_dtype,
-            mode=mode,
-            window=window,
-            overlap=overlap,
-        )
+        hearing: dict[str, Any] = {"mode": mode, "window": window, "overlap": overlap}
+        opening = {"mapped": mapped, "verify": verify, "packed": packed}
+        super().__init__(model_path, **opening, compute_dtype=compute_dtype, **hearing)
         if mode not in AUDIO_MODES:
             raise InputError(f"mode {mode!r} is not one of {', '.join(AUDIO_MODES)}")
         audio, sound = audio_parts(self.spec)
         self.compute_dtype, self.mode = compute_dtype, mode
         self.processor = AudioProcessor(sound, audio.num_mel_bins, window=window, overlap=overlap)
-        self._model = AudioModel(
-            self.spec, self._loader.load_weights(audio_tensors(audio)), compute_dtype=compute_dtype
-        )
+        weights = self._loader.load_weights(audio_tensors(audio))
+        compute = Compute(compute_dtype, packed, release=self._loader.release)
+        self._model = AudioModel(self.spec, weights, compute)
 
     def get_embedding_dimension(self) -> int:
         """Width E of an embedding."""
@@ -218,6 +203,22 @@ class AudioEncoder(Pretrained):
         joined = [np.concatenate([of_one[s] for s in sorted(of_one)]) for of_one in found]
         return joined[0] if single else joined
 
+    def trainable(self, train: str | Sequence[str] = ()) -> Trainable:
+        """The tower for training (see `Trainable`), each window of each sound one of the B.
+
+        Arrays have the model's sampling rate.
+        """
+        rate = self.processor.spec.sampling_rate
+
+        def bind(tensors: Tensors) -> Callable[[object], Encoded]:
+            model = AudioModel(self.spec, tensors, Compute(gradients=True))
+            return lambda audio: self._encode(
+                [w for _, w in self._windows(as_sounds(audio)[0], rate, None)], model=model
+            )
+
+        names = audio_tensors(self._model.spec)
+        return Trainable(self._loader.load_weights(names), bind, train)
+
     def taps(self, audio: object, *, sampling_rate: int | None = None) -> dict[str, np.ndarray]:
         """Every named intermediate of the first windows of some sounds, as `validate` wants them.
 
@@ -234,8 +235,10 @@ class AudioEncoder(Pretrained):
         frames = np.stack([padded(window.frames, length) for window in first])
         return {"frames": frames} | {name: t.float().numpy() for name, t in taps.items()}
 
-    def _encode(self, windows: Sequence[Window], taps: Taps | None = None) -> Encoded:
-        return self._model(
+    def _encode(
+        self, windows: Sequence[Window], taps: Taps | None = None, model: AudioModel | None = None
+    ) -> Encoded:
+        return (model or self._model)(
             [window.frames for window in windows],
             [window.heard for window in windows],
             fast=self.mode == "fast",

@@ -7,7 +7,7 @@ import torch
 
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import compute_type, prepared
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.audio.layout import convolved, fast_layout
@@ -29,20 +29,18 @@ class AudioModel:
     Args:
         spec: the model.
         tensors: those of the audio tower under canonical names, all of them and no other.
-        compute_dtype: ``float32`` or ``bfloat16``.
+        compute: in which type, on which form of the weights; they are prepared on first use.
 
     Raises:
         InputError: the model has no audio tower.
         BindError: tensors and spec do not fit each other.
     """
 
-    def __init__(
-        self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str, packed: bool = True
-    ) -> None:
+    def __init__(self, spec: ModelSpec, tensors: Tensors, compute: Compute) -> None:
         self.spec, self.sound = audio_parts(spec)
         check_tensors(tensors, audio_tensors(self.spec))
-        self._dtype = dtype = compute_type(compute_dtype)
-        self._parts = Once(lambda: prepared(self._bind, tensors, dtype, packed=packed))
+        self._compute = compute
+        self._parts = Once(lambda: compute.prepared(self._bind, tensors))
 
     def _bind(self, tensors: Tensors) -> tuple[AudioTower, Head]:
         return bind_audio_tower(tensors, self.spec), bind_head(tensors, "audio", None)
@@ -65,10 +63,10 @@ class AudioModel:
         positions = self.spec.max_source_positions
         run = convolved(heard, positions) if fast else positions
         frames = torch.from_numpy(np.stack([padded(w, 2 * run) for w in windows]))
-        with torch.inference_mode():
+        with self._compute.mode():
             layout = fast_layout(heard, positions) if fast else None
             tower, head = self._parts()
-            hidden = tower(frames.to(self._dtype), layout, taps)  # (B, P, D)
+            hidden = tower(frames.to(self._compute.dtype), layout, taps)  # (B, P, D)
             pooled = mean_of_first(hidden.float(), torch.tensor(heard))
             pooled, embedding = head(pooled, normalized=normalized, taps=taps)
             sequences = Sequences.dense(*hidden.shape[:2])

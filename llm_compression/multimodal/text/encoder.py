@@ -1,9 +1,11 @@
 """TextEncoder: texts to embeddings by the text tower of any model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from llm_compression.inference.bind import Tensors
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
@@ -12,6 +14,7 @@ from llm_compression.multimodal.pretrained import ModelPath, Pretrained
 from llm_compression.multimodal.text.model import TextModel, text_parts
 from llm_compression.multimodal.text.tokenizer import TextTokenizer, Tokens
 from llm_compression.multimodal.text.truncation import Truncation, report_truncation
+from llm_compression.multimodal.trainable import Trainable
 from llm_compression.spec.model import EmbeddingSpec
 from llm_compression.spec.tensors import text_tensors
 from llm_compression.weights.schema import FileRole
@@ -26,6 +29,8 @@ class TextEncoder(Pretrained):
             (``dtype``) and what an engine gives out (``precision``) are separate.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
+        packed: on first use copy the weights into the order in which this processor reads them,
+            and let the mapped ones go; otherwise compute on those in place, which is slower.
         max_seq_length: tokens kept of a text, by default the model's own maximum.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
         deterministic: run every text alone, so that it has the same bits in any batch; otherwise
@@ -43,6 +48,7 @@ class TextEncoder(Pretrained):
         compute_dtype: str = "float32",
         mapped: bool = True,
         verify: bool = True,
+        packed: bool = True,
         max_seq_length: int | None = None,
         truncation: str = "warn",
         deterministic: bool = False,
@@ -51,6 +57,7 @@ class TextEncoder(Pretrained):
             model_path,
             mapped=mapped,
             verify=verify,
+            packed=packed,
             compute_dtype=compute_dtype,
             max_seq_length=max_seq_length,
             truncation=truncation,
@@ -62,9 +69,8 @@ class TextEncoder(Pretrained):
         self.compute_dtype = compute_dtype
         self.deterministic = deterministic
         self._truncation = Truncation.of(truncation)
-        self._model = TextModel(
-            self.spec, self._loader.load_weights(text_tensors(text)), compute_dtype=compute_dtype
-        )
+        compute = Compute(compute_dtype, packed, release=self._loader.release)
+        self._model = TextModel(self.spec, self._loader.load_weights(text_tensors(text)), compute)
         self._tokenizer = TextTokenizer(
             self._loader.table.read_role(FileRole.TOKENIZER),
             tokenizer,
@@ -154,6 +160,20 @@ class TextEncoder(Pretrained):
             states = encoded.sequences.split(encoded.hidden.float())
             found |= {row: of_one.numpy() for row, of_one in zip(rows, states, strict=True)}
         return [found[row] for row in range(len(found))]
+
+    def trainable(self, train: str | Sequence[str] = ()) -> Trainable:
+        """The tower for training: texts in, `Encoded` out, of which gradients can be taken.
+
+        ``train`` are patterns of weight names, see `Trainable`; embeddings are normalised where
+        the model's are.
+        """
+
+        def bind(tensors: Tensors) -> Callable[[object], Encoded]:
+            model = TextModel(self.spec, tensors, Compute(gradients=True))
+            unit = self.embedding_spec.normalize
+            return lambda inputs: model(self._tokens(as_texts(inputs), None), normalized=unit)
+
+        return Trainable(self._loader.load_weights(text_tensors(self._model.spec)), bind, train)
 
     def taps(self, inputs: str | Sequence[str]) -> dict[str, np.ndarray]:
         """Every named intermediate of one batch, float32, as `validate` compares them.

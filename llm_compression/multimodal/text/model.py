@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import compute_type, prepared
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
@@ -26,20 +26,18 @@ class TextModel:
     Args:
         spec: the model.
         tensors: those of the text tower under canonical names, all of them and no other.
-        compute_dtype: ``float32`` or ``bfloat16``.
+        compute: in which type, on which form of the weights; they are prepared on first use.
 
     Raises:
         InputError: the model has no text tower.
         BindError: tensors and spec do not fit each other.
     """
 
-    def __init__(
-        self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str, packed: bool = True
-    ) -> None:
+    def __init__(self, spec: ModelSpec, tensors: Tensors, compute: Compute) -> None:
         self.spec, self.tokenizer, self.embedding = text_parts(spec)
         check_tensors(tensors, text_tensors(self.spec))
-        dtype = compute_type(compute_dtype)
-        self._parts = Once(lambda: prepared(self._bind, tensors, dtype, packed=packed))
+        self._compute = compute
+        self._parts = Once(lambda: compute.prepared(self._bind, tensors))
 
     def _bind(self, tensors: Tensors) -> tuple[TextTower, Head]:
         tower = bind_text_tower(tensors, self.spec)
@@ -53,7 +51,7 @@ class TextModel:
         ``taps``, if given, gains ``embeddings``, those of the core, ``final_norm`` where the
         tower has one, ``pooled`` and ``embedding``.
         """
-        with torch.inference_mode():
+        with self._compute.mode():
             ids = torch.tensor([i for tokens in batch for i in tokens.ids])  # (N,)
             sequences = Sequences.of(len(tokens.ids) for tokens in batch)
             tower, head = self._parts()

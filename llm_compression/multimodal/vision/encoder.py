@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from llm_compression.errors import InputError
+from llm_compression.inference.bind import Tensors
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import with_progress
 from llm_compression.multimodal.encoded import Encoded
@@ -20,6 +22,7 @@ from llm_compression.multimodal.skipped import (
     check_on_error,
     warn_of_skipped,
 )
+from llm_compression.multimodal.trainable import Trainable
 from llm_compression.multimodal.vision.input import as_images, name_of
 from llm_compression.multimodal.vision.model import VisionModel
 from llm_compression.multimodal.vision.processor import ImageProcessor
@@ -40,6 +43,8 @@ class VisionEncoder(Pretrained):
         compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
+        packed: on first use copy the weights into the order in which this processor reads them,
+            and let the mapped ones go; otherwise compute on those in place, which is slower.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
@@ -53,14 +58,16 @@ class VisionEncoder(Pretrained):
         compute_dtype: str = "float32",
         mapped: bool = True,
         verify: bool = True,
+        packed: bool = True,
     ) -> None:
-        super().__init__(model_path, mapped=mapped, verify=verify, compute_dtype=compute_dtype)
+        super().__init__(
+            model_path, mapped=mapped, verify=verify, packed=packed, compute_dtype=compute_dtype
+        )
         vision = self.spec.vision
         names = vision_tensors(vision) if vision else ()
         self.compute_dtype = compute_dtype
-        self._model = VisionModel(
-            self.spec, self._loader.load_weights(names), compute_dtype=compute_dtype
-        )
+        compute = Compute(compute_dtype, packed, release=self._loader.release)
+        self._model = VisionModel(self.spec, self._loader.load_weights(names), compute)
         self.processor = ImageProcessor(self._model.image)
 
     def get_embedding_dimension(self) -> int:
@@ -138,6 +145,18 @@ class VisionEncoder(Pretrained):
         shape = (self._model.spec.num_patches + 1, self._model.spec.block.hidden_size)
         found, _ = self._collect(images, _states, shape, batch_size)
         return found[0] if as_images(images)[1] else found
+
+    def trainable(self, train: str | Sequence[str] = ()) -> Trainable:
+        """The tower for training: pictures in, `Encoded` out, of which gradients can be taken.
+
+        ``train`` are patterns of weight names, see `Trainable`.
+        """
+
+        def bind(tensors: Tensors) -> Callable[[object], Encoded]:
+            model = VisionModel(self.spec, tensors, Compute(gradients=True))
+            return lambda images: model(torch.from_numpy(self.processor(images)), normalized=False)
+
+        return Trainable(self._loader.load_weights(vision_tensors(self._model.spec)), bind, train)
 
     def taps(self, images: object) -> dict[str, np.ndarray]:
         """Every named intermediate of one batch, float32, as `validate` compares them.

@@ -3,7 +3,7 @@
 import torch
 
 from llm_compression.inference.bind import Tensors, check_tensors
-from llm_compression.inference.precision import compute_type, prepared
+from llm_compression.inference.compute import Compute
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
@@ -23,20 +23,18 @@ class VisionModel:
     Args:
         spec: the model.
         tensors: those of the vision tower under canonical names, all of them and no other.
-        compute_dtype: ``float32`` or ``bfloat16``.
+        compute: in which type, on which form of the weights; they are prepared on first use.
 
     Raises:
         InputError: the model has no vision tower.
         BindError: tensors and spec do not fit each other.
     """
 
-    def __init__(
-        self, spec: ModelSpec, tensors: Tensors, *, compute_dtype: str, packed: bool = True
-    ) -> None:
+    def __init__(self, spec: ModelSpec, tensors: Tensors, compute: Compute) -> None:
         self.spec, self.image = vision_parts(spec)
         check_tensors(tensors, vision_tensors(self.spec))
-        self._dtype = dtype = compute_type(compute_dtype)
-        self._parts = Once(lambda: prepared(self._bind, tensors, dtype, packed=packed))
+        self._compute = compute
+        self._parts = Once(lambda: compute.prepared(self._bind, tensors))
 
     def _bind(self, tensors: Tensors) -> tuple[VisionTower, Head]:
         tower = bind_vision_tower(tensors, self.spec)
@@ -50,9 +48,9 @@ class VisionModel:
         ``taps``, if given, gains ``embeddings``, ``pre_norm``, those of the core, ``pooled`` and
         ``embedding``.
         """
-        with torch.inference_mode():
+        with self._compute.mode():
             tower, head = self._parts()
-            hidden = tower(pixels.to(self._dtype), taps)  # (B, P + 1, D)
+            hidden = tower(pixels.to(self._compute.dtype), taps)  # (B, P + 1, D)
             sequences = Sequences.dense(*hidden.shape[:2])
             pooled, embedding = head(tower.pool(hidden), normalized=normalized, taps=taps)
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)

@@ -1,0 +1,66 @@
+"""Compute: in which type, on which form of its weights, and whether for gradients a model runs."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from llm_compression.errors import InputError
+from llm_compression.inference import kernels
+from llm_compression.inference.bind import Tensors
+from llm_compression.inference.packing import pack
+from llm_compression.spec.names import COMPUTE_DTYPES
+from llm_compression.weights.readonly import writable
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a model computes.
+
+    Args:
+        name: the ``compute_dtype``, ``float32`` or ``bfloat16``.
+        packed: copy weights into the order in which the processor reads them, where it has kernels
+            for that; otherwise those that have the type already are used in place.
+        gradients: compute with the tensors themselves, by operators that gradients flow through.
+        release: called whenever weights have been copied, so that their source can let memory go.
+
+    Raises:
+        InputError: no such ``compute_dtype``.
+    """
+
+    name: str = "float32"
+    packed: bool = True
+    gradients: bool = False
+    release: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        if self.name not in COMPUTE_DTYPES:
+            known = ", ".join(COMPUTE_DTYPES)
+            raise InputError(f"compute_dtype {self.name!r} is not one of {known}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of hidden states."""
+        dtype: torch.dtype = getattr(torch, self.name)
+        return dtype
+
+    def mode(self) -> AbstractContextManager[object]:
+        """The context in which a model runs."""
+        return nullcontext() if self.gradients else torch.inference_mode()
+
+    def prepared(self, bind: Callable[[Tensors], M], tensors: Tensors) -> M:
+        """What ``bind`` makes of ``tensors``, ready to run."""
+        with self.mode():
+            module = bind(cast(tensors, self.dtype))
+            if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
+                return module
+            return pack(module, self.release)
+
+
+def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Tensors in ``dtype``; those that have it already are shared, not copied."""
+    return {name: writable(tensor).to(dtype) for name, tensor in tensors.items()}

@@ -1,0 +1,97 @@
+"""Packed and plain weights: the same embeddings, and no weight in memory twice."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm_compression import ArrowEngine, AudioEncoder, CLIPEngine, TextEncoder, VisionEncoder
+from llm_compression.inference import kernels
+from llm_compression.inference.packing import PackedLinear
+from llm_compression.weights.mapping import mapped_path
+from tests.clip_checkpoints import pictures
+from tests.whisper_checkpoints import noise, tone
+
+TEXTS = ["the cat sits on a mat", "red", "a dog runs , unable . " * 5, "red"]
+MIB = 2**20
+
+
+def resident(path: Path) -> int:
+    """Bytes of the mapped file that are in this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    found = 0
+    for line in lines:
+        if line.endswith(f" {path}"):
+            rss = next(part for part in lines if part.startswith("Rss:"))
+            found += int(rss.split()[1]) * 1024
+    return found
+
+
+def test_texts(tiny_table: Path) -> None:
+    plain = ArrowEngine(tiny_table, packed=False).encode(TEXTS)
+    np.testing.assert_allclose(ArrowEngine(tiny_table).encode(TEXTS), plain, atol=1e-6)
+
+
+def test_pictures_and_texts_of_one_model(tiny_clip_table: Path) -> None:
+    packed, plain = CLIPEngine(tiny_clip_table), CLIPEngine(tiny_clip_table, packed=False)
+    images, texts = pictures(), ["a photo of a cat", "a red truck"]
+    found = [engine.encode_image(images) for engine in (packed, plain)]
+    np.testing.assert_allclose(*found, atol=2e-6)
+    found = [engine.encode_text(texts) for engine in (packed, plain)]
+    np.testing.assert_allclose(*found, atol=2e-6)
+
+
+def test_sounds(tiny_whisper_table: Path) -> None:
+    sounds = [noise(0.5), tone(1.3)]
+    for mode in ("exact", "fast"):
+        packed, plain = (
+            AudioEncoder(tiny_whisper_table, packed=packed, mode=mode) for packed in (True, False)
+        )
+        found = [e.encode(sounds, sampling_rate=16000) for e in (packed, plain)]
+        np.testing.assert_allclose(*found, atol=2e-5)
+
+
+def test_without_kernels_the_plain_operators_run(
+    tiny_table: Path, tiny_clip_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, image = TextEncoder(tiny_table).encode(TEXTS), VisionEncoder(tiny_clip_table)
+    pixels = image.encode(pictures())
+    monkeypatch.setattr(kernels, "can_pack", lambda _dtype: False)
+    monkeypatch.setattr(kernels, "pack_weight", None)
+    np.testing.assert_allclose(TextEncoder(tiny_table).encode(TEXTS), text, atol=1e-6)
+    again = VisionEncoder(tiny_clip_table).encode(pictures())
+    np.testing.assert_allclose(again, pixels, atol=2e-6)
+
+
+def test_nothing_is_packed_before_it_is_used_and_then_once(
+    tiny_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[int] = []
+    pack = kernels.pack_weight
+    monkeypatch.setattr(kernels, "pack_weight", lambda w: packed.append(len(w)) or pack(w))
+    encoder = TextEncoder(tiny_table)
+    assert packed == []
+    threads = [threading.Thread(target=encoder.encode, args=(TEXTS,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(packed) == 2 * 4, "two blocks of four maps, whoever came first"
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_packed_weights_are_held_once(mapped: bool, minilm_table: Path) -> None:
+    if not kernels.can_pack(kernels.torch.float32):
+        pytest.skip("this torch has no packed linear maps on this processor")
+    encoder = TextEncoder(minilm_table, mapped=mapped)
+    encoder.encode("a cat sits on the mat")
+    tower, _ = encoder._model._parts()
+    for block in tower.core.blocks:
+        for linear in (block.attn.qkv, block.attn.o, block.mlp.up, block.mlp.down):
+            assert isinstance(linear, PackedLinear)
+    if mapped:  # what is left are pages of the embedding tables
+        assert resident(mapped_path(encoder._loader.table)) < 4 * MIB
+    plain = TextEncoder(minilm_table, packed=False)
+    plain.encode("a cat sits on the mat")
+    assert resident(mapped_path(plain._loader.table)) > 40 * MIB
