@@ -12,6 +12,7 @@ from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.block import Block
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.mlp import MLP
+from llm_compression.inference.norm import LayerNorm
 from llm_compression.spec.block import Activation
 
 M = TypeVar("M")
@@ -38,8 +39,9 @@ class PackedLinear:
 def pack(module: M, release: Callable[[], None]) -> M:
     """``module``, a dataclass of modules, with every linear map in it packed.
 
-    The three of an attention become one, which also scales the queries. What holds no linear map
-    is shared. ``release`` is called behind each block, whose own weights nobody reads any more.
+    The three of an attention become one, which also scales the queries. Norms and biases are
+    copied too, so that of mapped weights embedding tables alone stay in use. ``release`` is called
+    behind each block, whose own weights nobody reads any more.
     """
     packed: Any = module
     if isinstance(module, Attention):
@@ -51,6 +53,8 @@ def pack(module: M, release: Callable[[], None]) -> M:
         packed = MLP(_pack_linear(up), _pack_linear(down))
     elif isinstance(module, tuple):
         packed = tuple(pack(part, release) for part in module)
+    elif isinstance(module, LayerNorm):
+        packed = LayerNorm(module.weight.clone(), module.bias.clone(), module.eps)
     elif dataclasses.is_dataclass(module) and not isinstance(module, type):
         fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
         packed = type(module)(**{name: pack(value, release) for name, value in fields.items()})
@@ -66,7 +70,8 @@ def _plain(linear: LinearMap) -> Linear:
 
 
 def _pack_linear(linear: Linear) -> PackedLinear:
-    return PackedLinear(kernels.pack_weight(linear.weight), linear.bias, linear.activation)
+    bias = None if linear.bias is None else linear.bias.clone()
+    return PackedLinear(kernels.pack_weight(linear.weight), bias, linear.activation)
 
 
 def _pack_attention(attention: Attention) -> Attention:
