@@ -7,9 +7,8 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llm_compression.conversion.convert import Progress, convert_once
-from llm_compression.conversion.hub import is_hub_id, resolve
 from llm_compression.errors import CheckpointNotFoundError, InputError
 from llm_compression.files.atomic import atomic_write, output_errors
 from llm_compression.files.paths import cache_folder, user_path
@@ -17,6 +16,8 @@ from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FORMAT_VERSION, MODEL_FILE
 
 _STALE_SECONDS = 7 * 24 * 3600
+if TYPE_CHECKING:
+    from llm_compression.conversion.convert import Progress
 
 
 class StaleModelWarning(UserWarning):
@@ -30,7 +31,7 @@ def locate(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> Path:
     """The weight table of a model.
 
@@ -42,6 +43,10 @@ def locate(
         CheckpointNotFoundError: nothing of that name here or on the hub.
         ConversionError: the checkpoint cannot be converted.
     """
+    # who opens a weight table pays for no converter
+    from llm_compression.conversion.convert import convert_once
+    from llm_compression.conversion.hub import is_hub_id, resolve
+
     path = user_path(id_or_path)
     if path.is_file():
         return path
