@@ -1,4 +1,4 @@
-"""Threads: how many cores this process may use, and Python functions that share them."""
+"""Threads: Python functions that share the cores of this process."""
 
 import functools
 import os
@@ -6,15 +6,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from llm_compression.cores import cores
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def shared(work: Callable[[T], R], tasks: Iterable[T]) -> list[R]:

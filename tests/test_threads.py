@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from llm_compression.threads import cores, shared
+from llm_compression.cores import cores
+from llm_compression.threads import shared
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:

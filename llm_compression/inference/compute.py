@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from llm_compression.cores import cores
 from llm_compression.errors import InputError
 from llm_compression.inference import kernels
 from llm_compression.inference.bind import Tensors
@@ -54,6 +55,7 @@ class Compute:
 
     def prepared(self, bind: Callable[[Tensors], M], tensors: Tensors) -> M:
         """What ``bind`` makes of ``tensors``, ready to run."""
+        _fit_threads()
         with self.mode():
             module = bind(cast(tensors, self.dtype))
             if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
@@ -64,3 +66,12 @@ class Compute:
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tensors in ``dtype``; those that have it already are shared, not copied."""
     return {name: writable(tensor).to(dtype) for name, tensor in tensors.items()}
+
+
+def _fit_threads() -> None:
+    """No more threads of torch than cores: it does not see the quota of a container.
+
+    More would wait for each other at every operator. Fewer, as a user has set them, stay.
+    """
+    if torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())

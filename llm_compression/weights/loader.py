@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import torch
 
+from llm_compression.cores import cores
 from llm_compression.errors import TensorNotFoundError
 from llm_compression.spec.model import ModelSpec
-from llm_compression.threads import cores
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable

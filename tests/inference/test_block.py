@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from llm_compression.errors import BindError, InputError
+from llm_compression.errors import BindError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.bind import bind_core, check_tensors
-from llm_compression.inference.compute import Compute
 from llm_compression.inference.packing import pack
 from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
@@ -91,8 +90,3 @@ def test_binding_lists_every_problem() -> None:
     for part in ("missing: c", "unexpected: x", "misshapen: b is [3], the spec asks for [4]"):
         assert part in str(caught.value)
     assert " a" not in str(caught.value).replace("asks", "")
-
-
-def test_unknown_compute_dtype_is_refused() -> None:
-    with pytest.raises(InputError, match="one of float32, bfloat16"):
-        Compute("float16")

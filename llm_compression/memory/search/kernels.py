@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llm_compression.threads import cores, shared
+from llm_compression.cores import cores
+from llm_compression.threads import shared
 
 _SCORES = 1 << 23  # scores held at once, 32 MiB
 Int8Product = Callable[[np.ndarray, np.ndarray], np.ndarray]

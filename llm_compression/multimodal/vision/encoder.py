@@ -8,6 +8,7 @@ from typing import Literal, overload
 import numpy as np
 import torch
 
+from llm_compression.cores import cores
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.compute import Compute
@@ -27,7 +28,6 @@ from llm_compression.multimodal.vision.input import as_images, name_of
 from llm_compression.multimodal.vision.model import VisionModel
 from llm_compression.multimodal.vision.processor import ImageProcessor
 from llm_compression.spec.tensors import vision_tensors
-from llm_compression.threads import cores
 
 _AHEAD = 2  # batches whose pictures are decoded while the core works on another
 
