@@ -63,12 +63,11 @@ def fork_within(pipe: Connection, path: Path) -> None:
     keep(cache, 1)
     begun, done = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        with cache._file.connected(write=False):
-            begun.set()
-            done.wait()
+    def hold(_: object) -> None:
+        begun.set()
+        done.wait()
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=cache._file.read, args=(hold,))
     thread.start()
     begun.wait()
     child = os.fork()

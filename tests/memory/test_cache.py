@@ -254,9 +254,8 @@ def test_a_folder_that_cannot_be(tmp_path: Path):
 def test_a_full_disk_is_told_and_loses_nothing(path: Path):
     cache = EmbeddingCache(path)
     keep(cache, 1)
-    with cache._file.connected(write=False) as connection:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = cache._file.read(lambda file: file.execute("PRAGMA page_count").fetchone())
+    cache._file.read(lambda file: file.execute(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(OutputError, match=f"{path}: database or disk is full; free space"):
         keep(cache, *range(2, 4000))
     assert (held(cache, 1, 2), len(cache)) == ([1], 1)

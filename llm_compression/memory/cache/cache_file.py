@@ -4,10 +4,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from llm_compression.errors import (
     DamagedStorageError,
@@ -17,6 +18,7 @@ from llm_compression.errors import (
     TargetBusyError,
 )
 
+T = TypeVar("T")
 _APPLICATION = 0x6C6C6D63  # "llmc", in the header of every cache
 _VERSION = 1
 _PAGE = 16384  # a page of 4096 would hold one vector of 512 and waste half of itself
@@ -59,25 +61,33 @@ class CacheFile:
         # a connection must not cross a fork, not even to be closed
         self._by_process: dict[int, _Open] = {}
 
-    @contextmanager
-    def connected(self, *, write: bool) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time; with ``write`` in one transaction.
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` reads, one thread at a time.
 
         Raises:
             DamagedStorageError: the file is damaged, or no SQLite database at all.
             InputError: it is a database of something else.
             TargetBusyError: other processes write without an end.
-            OutputError: it cannot be read or written.
+            OutputError: it cannot be read.
         """
-        held = self._by_process.setdefault(os.getpid(), _Open())
+        held = self._held()
         with held.lock, self._errors():
-            held.connection = held.connection or self._open()
-            with _transaction(held.connection) if write else nullcontext():
-                yield held.connection
+            return work(self._settled(held))
+
+    def write(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Let ``work`` write, all of it or nothing.
+
+        Raises:
+            DamagedStorageError, InputError, TargetBusyError: as of `read`.
+            OutputError: it cannot be written.
+        """
+        held = self._held()
+        with held.lock, self._errors():
+            _in_transaction(self._settled(held), work)
 
     def close(self) -> None:
         """Let go of the file; it opens again when it is used again."""
-        held = self._by_process.setdefault(os.getpid(), _Open())
+        held = self._held()
         with held.lock, self._errors():
             if held.connection is not None:
                 held.connection.close()
@@ -94,6 +104,15 @@ class CacheFile:
             "another path, or delete it if it was one: it fills again"
         )
 
+    def _held(self) -> _Open:
+        return self._by_process.setdefault(os.getpid(), _Open())
+
+    def _settled(self, held: _Open) -> sqlite3.Connection:
+        """The open connection; what an exception in a rollback has left begun is rolled back."""
+        held.connection = held.connection or self._open()
+        _roll_back(held.connection)
+        return held.connection
+
     def _open(self) -> sqlite3.Connection:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +124,7 @@ class CacheFile:
         )
         try:
             connection.execute(f"PRAGMA page_size = {_PAGE}")
-            with _transaction(connection):
-                self._claim(connection)
+            _in_transaction(connection, self._claim)
             _log_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -184,13 +202,22 @@ def _switched(connection: sqlite3.Connection, *, last: bool) -> bool:
     return True
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _in_transaction(
+    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]
+) -> None:
+    """Do some work, and all of it; a signal may raise anywhere within.
+
+    A context manager would not do: raised at its end of entering, nothing would leave it.
+    """
     try:
-        yield
+        connection.execute("BEGIN IMMEDIATE")
+        work(connection)
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has rolled it back already
-            connection.execute("ROLLBACK")
-        raise
+    finally:
+        _roll_back(connection)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that was not committed, if there is one."""
+    if connection.in_transaction:  # a full disk has rolled it back already
+        connection.execute("ROLLBACK")
