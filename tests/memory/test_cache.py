@@ -245,12 +245,6 @@ def test_another_database_is_left_alone(tmp_path: Path):
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot use the embedding cache"):
-        len(EmbeddingCache(tmp_path / "file" / "cache.db"))
-
-
 def test_a_full_disk_is_told_and_loses_nothing(path: Path):
     cache = EmbeddingCache(path)
     keep(cache, 1)
