@@ -1,5 +1,6 @@
 """New rows: what callers give, checked and as one Arrow table."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,7 +15,7 @@ from llm_compression.memory.storage.attributes import metadata_columns
 from llm_compression.memory.storage.layout import TIMESTAMP, encode_vectors, schema
 
 _LONGEST = float(np.finfo(np.float32).max)
-_UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 or int8 has rounded
+_UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 has rounded
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,32 @@ def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
 
 
 def is_unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,) whether each has length 1, or is the zero vector of a blank text."""
+    """(n, d) -> (n,) whether each has length 1, or is the zero vector of a blank text.
+
+    One that was read from int8 may have the length that rounding gave it.
+    """
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(vectors, axis=1)
-    near: np.ndarray = (np.abs(lengths - 1) <= _UNIT) | (lengths == 0)
+    off: np.ndarray = np.abs(lengths - 1)
+    near: np.ndarray = (off <= _UNIT) | (lengths == 0)
+    far = np.flatnonzero(~near)
+    near[far] = off[far] <= _UNIT + _rounded_by_int8(vectors[far])
     return near
+
+
+def _rounded_by_int8(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) how far int8 may have moved each, 0 where its values are no such levels.
+
+    The largest value is 127 steps, every other one was moved by half a step at most.
+    """
+    steps: np.ndarray = np.abs(vectors).max(axis=1) / np.float32(127)
+    levels = vectors / steps[:, None]
+    are_levels = (np.abs(levels - np.rint(levels)) <= _LEVEL).all(axis=1)
+    moved: np.ndarray = np.where(are_levels, math.sqrt(vectors.shape[1] - 1) * steps / 2, 0)
+    return moved
+
+
+_LEVEL = 1 / 8  # of a step: what float16 behind int8 moves a level and its step, 2 * 127 / 2048
 
 
 def build(

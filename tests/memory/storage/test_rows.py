@@ -149,6 +149,41 @@ def test_an_update_changes_what_is_given_alone(change, column, value, dtype: str
         assert after[one] == {**before[one], **changed}
 
 
+@pytest.mark.parametrize("width", [2, 3, 8, 384, 4096])
+@pytest.mark.parametrize("then", ["float32", "float16", "int8"])
+def test_what_int8_has_rounded_can_be_stored_again(then: str, width: int, tmp_path: Path):
+    """By a caller who takes the vectors, with the identity or without, and by an update."""
+    made = np.random.default_rng(0).standard_normal((300, width)) ** 5  # some values stand out
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    first = VectorStorage(tmp_path / "first", dtype="int8")
+    known = identity(dimension=width)
+    store(first, made, identity=known)
+    rounded = vectors(first.query("text")["embedding"])
+    assert width == 2 or np.abs(np.linalg.norm(rounded, axis=1) - 1).max() > 1e-3
+    second = VectorStorage(tmp_path / "second", dtype=then)
+    store(second, rounded, identity=known)
+    again = vectors(second.query("text")["embedding"])
+    store(VectorStorage(tmp_path / "third"), again, identity=known)
+    np.testing.assert_allclose(again, rounded, rtol=1e-3, atol=1e-7)
+    first.update("text", "id 7", embedding=rounded[7])
+    after = vectors(first.query("text", embedding_ids=["id 7"])["embedding"])
+    np.testing.assert_allclose(after[0], rounded[7], rtol=1e-6)
+    store(VectorStorage(tmp_path / "named"), rounded, model="m")
+    assert VectorStorage(tmp_path / "named").identities("text")[0].normalized
+
+
+@pytest.mark.parametrize("length", [0.998, 1.002, 1.01])
+def test_what_int8_has_not_rounded_has_the_length_it_says(length: float, tmp_path: Path):
+    made = np.random.default_rng(0).standard_normal((20, 384))
+    made *= length / np.linalg.norm(made, axis=1, keepdims=True)
+    with pytest.raises(InputError, match=f"row 0 has length {length}"):
+        store(VectorStorage(tmp_path), made, identity=identity(dimension=384))
+    levels = np.rint(made / np.abs(made).max(axis=1, keepdims=True) * 127)
+    levels *= 1.1 / np.linalg.norm(levels, axis=1, keepdims=True)  # further than rounding goes
+    with pytest.raises(InputError, match=r"row 0 has length 1\.1"):
+        store(VectorStorage(tmp_path), levels, identity=identity(dimension=384))
+
+
 def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     one = VectorStorage(tmp_path)
     store(one, np.eye(2), model="one")
