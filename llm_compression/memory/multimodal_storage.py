@@ -208,7 +208,7 @@ class MultimodalStorage(ByModality):
             audio: a sound, or several; among ``audio``.
             modality: whose dataset.
             top_k: matches of each query.
-            options: those of `VectorReader.search`.
+            options: those of `VectorReader.search`; ``identity`` is by default the provider's.
 
         Raises:
             InputError: a query that cannot be, or there is no provider.
@@ -227,7 +227,7 @@ class MultimodalStorage(ByModality):
         among = modality or _MODALITY[kind]
         inputs, single = as_list(kind, given[kind])
         vectors = self._provider.embed(among, kind, inputs, query=True)
-        options = {"identity": self._provider.identity(among), **options}
+        options["identity"] = options.get("identity") or self._provider.identity(among)
         return super().search(vectors[0] if single else vectors, among, top_k, **options)
 
     def store_table(self, modality: str, table: pa.Table, *, replace: bool = False) -> int:

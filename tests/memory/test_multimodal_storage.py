@@ -290,6 +290,12 @@ def test_sounds_made_otherwise_are_refused(
     refused(MultimodalStorage(filled.path, make_provider(**options)), message, audio=sound_files[0])
 
 
+def test_no_identity_is_that_of_the_provider(filled, make_checkpoint: CheckpointFactory) -> None:
+    other = MultimodalStorage(filled.path, MultimodalEmbeddingProvider(make_checkpoint(seed=1)))
+    with pytest.raises(IdentityMismatchError, match="model is"):
+        other.search(text=TEXTS[0], identity=None)
+
+
 def test_several_models_find_only_their_own(
     filled, make_checkpoint: CheckpointFactory, tmp_path: Path, every
 ) -> None:
