@@ -114,6 +114,25 @@ def test_each_condition_and_their_combinations(conditions, wanted, clips: Vector
         assert ids(clips, **conditions) == wanted
 
 
+@pytest.mark.parametrize("stored", [2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 2.0**53, 0.5, True])
+@pytest.mark.parametrize("asked", [2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 0.5, True])
+def test_an_element_of_a_list_is_compared_as_the_value_alone(stored, asked, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    storage.store("text", ["a"], ["a"], np.ones((1, 2)), metadata=[{"n": stored}])
+
+    def finds(given: object) -> bool:
+        return storage.query("text", filter={"n": given}).num_rows == 1
+
+    there = stored == asked and isinstance(stored, bool) == isinstance(asked, bool)
+    of_numpy = np.array(asked)[()]
+    assert type(of_numpy) is not type(asked)
+    for value in (asked, of_numpy):
+        assert finds(value) == finds({"$in": [value]}) == finds({"$in": ["x", value]}) == there
+        assert finds({"$ne": value}) == finds({"$nin": (value,)}) != there
+    if not isinstance(asked, bool) and not isinstance(stored, bool):
+        assert finds({"$gt": of_numpy}) == (stored > asked)
+
+
 def test_a_query_of_nothing_has_all_columns(tmp_path: Path):
     storage = VectorStorage(tmp_path / "new")
     for modality in ("text", "vision", "audio", "clip"):
