@@ -97,6 +97,8 @@ class Filter:
         value = _plain(value)
         _check_value(name, operator, value)
         column = name in self._names
+        if not column:
+            _refuse_times(name, [one for _, one in _tests(operator, value)])
         self.columns.add(name if column else ATTRIBUTES)
         if column:
             return lambda table: _by_chunk(table[name], _column_mask, operator, value)
@@ -156,6 +158,15 @@ def _check_value(name: str, operator: str, value: Any) -> None:
             raise InputError(f"{name!r} is compared with a lone surrogate, which is no text")
         if operator in _ORDER and (one is None or isinstance(one, bool)):
             raise InputError(f"{operator} of {name!r} needs a number, string or time, not {one!r}")
+
+
+def _refuse_times(name: str, values: Sequence[Any]) -> None:
+    """Metadata holds no times, and texts of different zones do not stand in their order."""
+    if any(isinstance(one, datetime) for one in values):
+        raise InputError(
+            f"{name!r} is metadata, which holds no times; store them as ISO strings of one zone, "
+            "and compare with such a string (the column 'timestamp' takes a datetime)"
+        )
 
 
 def _numpy(mask: Any) -> Mask:
@@ -246,8 +257,6 @@ def _entries_mask(entries: pa.Array, operator: str, value: Any) -> Mask:
     fields = (text, number, entries.field("integer"), entries.field("flag"))
     if value is None:
         return _every([_numpy(field.is_null()) for field in fields], len(entries))
-    if isinstance(value, datetime):
-        value = value.isoformat()
     met = [_compare(field, operator, value) for field in fields]
     huge = _numpy(number.is_valid()) & _numpy(text.is_valid())  # integers beyond 64 bits
     if isinstance(value, str):
