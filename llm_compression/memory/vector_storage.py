@@ -145,6 +145,7 @@ class VectorStorage(VectorReader):
 
         Raises:
             UnknownIdError: it is not stored.
+            IdentityMismatchError: the new vector has another width.
             InputError: a value that cannot be.
         """
         change = RowChange(embedding, source, metadata, timestamp, duration)

@@ -149,12 +149,12 @@ class Dataset:
 
         Raises:
             UnknownIdError: it is not stored.
-            IdentityMismatchError: the vectors there were made differently.
+            IdentityMismatchError: the new vector is not made as the old one.
         """
         with self.writing() as snapshot:
             fragment, row = self._all(snapshot, [one], missing_ok=False)[one]
             rows = change(fragment.table(rows=np.array([row])), fragment.identity)
-            self._check_identity(snapshot, rows.identity)
+            rows.identity.check(fragment.identity, str(self.folder))
             self.commit(snapshot, Change(self._write(rows), {fragment.path.name: np.array([row])}))
 
     @contextmanager

@@ -194,9 +194,10 @@ def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     ]:
         with pytest.raises(IdentityMismatchError, match=f"{tmp_path / 'text'} .*{said}"):
             one.store("text", ["new"], ["x"], embeddings, model=model)
-    with pytest.raises(IdentityMismatchError, match="dimension is 2 there, 3 here"):
-        one.update("text", "id 0", embedding=[0, 0, 1.0])
     both = VectorStorage(tmp_path, several_models=True)
+    for storage in (one, both):
+        with pytest.raises(IdentityMismatchError, match="dimension is 2 there, 3 here"):
+            storage.update("text", "id 0", embedding=[0, 0, 1.0])
     both.store("text", ["new"], ["x"], np.eye(1, 2), model="two")
     assert [found.model for found in both.identities("text")] == ["one", "two"]
     both.delete("text", ["id 0", "id 1"])
