@@ -111,7 +111,7 @@ class Searcher:
         if not version.fragments:
             return [[] for _ in queries]
         identity = _identity(version, options, str(self._dataset.folder))
-        prepared = _prepared(queries, identity, options)
+        prepared, factors = _prepared(queries, identity, options)
         parts = list(self._parts(version, identity, options))
         count = sum(part.count for part in parts)
         if not count:
@@ -124,7 +124,7 @@ class Searcher:
                 part.propose_some(prepared, some, best, options)
         if options.scores_again:
             best = _scored_again(prepared, best, parts, options)
-        return matches(best, parts, SOURCES[self._dataset.modality], options.threshold)
+        return matches(best, parts, SOURCES[self._dataset.modality], factors, options.threshold)
 
     def _parts(
         self, version: Snapshot, identity: VectorIdentity, options: SearchOptions
@@ -207,8 +207,13 @@ def _identity(version: Snapshot, options: SearchOptions, where: str) -> VectorId
     return max(stored, key=lambda one: one.pooling)  # the one that states it
 
 
-def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOptions) -> np.ndarray:
-    """Queries cut to ``dim``, and of unit length where cosines are asked for."""
+def _prepared(
+    queries: np.ndarray, identity: VectorIdentity, options: SearchOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries cut to ``dim``, with lengths of about 1, and what their scores are multiplied by.
+
+    Cosines ask for unit length. Else the factor is a power of two, so that nothing is rounded.
+    """
     if options.dim is not None and options.dim > identity.dimension:
         raise InputError(f"dim is {options.dim}, the vectors are {identity.dimension} wide")
     width = options.dim or identity.dimension
@@ -220,8 +225,13 @@ def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOpti
     cut = queries[:, :width]
     if not cut.any(axis=1).all():
         raise InputError("a query is a zero vector, which is like nothing; a blank text has none")
-    unit = unit_rows(cut.astype(np.float64)) if options.metric == "cosine" else cut
-    return np.ascontiguousarray(unit, np.float32)
+    exact = cut.astype(np.float64)
+    factors: np.ndarray = np.ldexp(1.0, np.frexp(np.linalg.norm(exact, axis=1))[1])
+    if options.metric == "cosine":
+        exact, factors = unit_rows(exact), np.ones(len(exact))
+    else:
+        exact /= factors[:, None]
+    return np.ascontiguousarray(exact, np.float32), factors
 
 
 def _allowed(

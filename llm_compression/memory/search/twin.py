@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.memory.search.kernels import OFFSET, lengths
+from llm_compression.memory.search.kernels import OFFSET
 from llm_compression.memory.search.sidecar import mapped_table
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import (
@@ -14,6 +14,7 @@ from llm_compression.memory.storage.layout import (
     SCALE,
     decode_vectors,
     encode_vectors,
+    lengths,
     to_int8,
 )
 

@@ -12,7 +12,14 @@ import pyarrow as pa
 from llm_compression.errors import DuplicateIdError, InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.attributes import metadata_columns
-from llm_compression.memory.storage.layout import TIMESTAMP, encode_vectors, schema
+from llm_compression.memory.storage.layout import (
+    LONGEST,
+    SHORTEST,
+    TIMESTAMP,
+    encode_vectors,
+    lengths,
+    schema,
+)
 
 _LONGEST = float(np.finfo(np.float32).max)
 _UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 has rounded
@@ -52,6 +59,9 @@ def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
         raise InputError(f"the embedding of row {row} holds NaN or infinite values; make it again")
+    if found.dtype != given.dtype and (lost := given.any(axis=1) & ~found.any(axis=1)).any():
+        row = int(np.flatnonzero(lost)[0])
+        raise InputError(f"the embedding of row {row} is too small for float32; scale it")
     return found
 
 
@@ -60,10 +70,9 @@ def is_unit(vectors: np.ndarray) -> np.ndarray:
 
     One that was read from int8 may have the length that rounding gave it.
     """
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(vectors, axis=1)
-    off: np.ndarray = np.abs(lengths - 1)
-    near: np.ndarray = (off <= _UNIT) | (lengths == 0)
+    long = lengths(vectors)
+    off: np.ndarray = np.abs(long - 1)
+    near: np.ndarray = (off <= _UNIT) | (long == 0)
     far = np.flatnonzero(~near)
     near[far] = off[far] <= _UNIT + _rounded_by_int8(vectors[far])
     return near
@@ -75,13 +84,21 @@ def _rounded_by_int8(vectors: np.ndarray) -> np.ndarray:
     The largest value is 127 steps, every other one was moved by half a step at most.
     """
     steps: np.ndarray = np.abs(vectors).max(axis=1) / np.float32(127)
-    levels = vectors / steps[:, None]
+    levels = vectors / np.maximum(steps, SHORTEST)[:, None]
     are_levels = (np.abs(levels - np.rint(levels)) <= _LEVEL).all(axis=1)
     moved: np.ndarray = np.where(are_levels, math.sqrt(vectors.shape[1] - 1) * steps / 2, 0)
     return moved
 
 
 _LEVEL = 1 / 8  # of a step: what float16 behind int8 moves a level and its step, 2 * 127 / 2048
+
+
+def is_comparable(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) whether scores of each can be computed; those of a zero vector are 0."""
+    long = lengths(vectors)
+    found: np.ndarray = (long == 0) & ~vectors.any(axis=1)
+    found |= (long >= SHORTEST) & (long <= LONGEST)
+    return found
 
 
 def build(
@@ -159,12 +176,22 @@ def _check_vectors(vectors: np.ndarray, identity: VectorIdentity) -> None:
         raise InputError(
             f"embeddings are {vectors.shape[1]} wide, their identity says {identity.dimension}"
         )
+    if not (fits := is_comparable(vectors)).all():
+        row = int(np.flatnonzero(~fits)[0])
+        raise InputError(
+            f"the embedding of row {row} has the length {_length(vectors[row]):.4g}; scale it so "
+            f"that it is 0, or from {SHORTEST} to {LONGEST}, whose scores float32 can hold"
+        )
     if identity.normalized and not (unit := is_unit(vectors)).all():
         row = int(np.flatnonzero(~unit)[0])
         raise InputError(
-            f"the embedding of row {row} has length {np.linalg.norm(vectors[row]):.4g}, but these "
+            f"the embedding of row {row} has length {_length(vectors[row]):.4g}, but these "
             "vectors are said to be normalized"
         )
+
+
+def _length(vector: np.ndarray) -> float:
+    return float(np.linalg.norm(vector.astype(np.float64)))
 
 
 def _column(values: Sequence[Any] | None, n: int, what: str) -> Sequence[Any]:

@@ -1,6 +1,7 @@
 """Exact search gives what brute force in float64 gives."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,40 @@ def test_a_stored_zero_vector_scores_0(tmp_path: Path) -> None:
         assert (found["row 3"], found["row 11"]) == (0, 0)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered")  # is_unit's
-@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e24, 1e30])
-def test_cosines_of_the_smallest_and_largest_numbers(tmp_path: Path, scale: float) -> None:
+@pytest.mark.parametrize("scale", [1e-31, 1e-24, 1e24, 1e31])
+@pytest.mark.parametrize("method", ["exact", "int8", "binary"])
+def test_cosines_of_the_smallest_and_largest_numbers(
+    tmp_path: Path, scale: float, method: str
+) -> None:
     vectors, query = random(30, 8), random(1, 8, seed=1)[0]
     storage = stored(tmp_path, (vectors * scale).astype(np.float32))
-    same(storage.search(query, top_k=9), scores_of(query, vectors)[0], 9)
-    same(storage.search(query * np.float32(scale), top_k=9), scores_of(query, vectors)[0], 9)
+    for asked in (query, query * np.float32(scale), query * np.float32(1e-37)):
+        same(storage.search(asked, top_k=9, method=method), scores_of(query, vectors)[0], 9)
+
+
+@pytest.mark.parametrize("scale", [1e-31, 1e-24, 1.0, 1e24, 1e31])
+@pytest.mark.parametrize("method", ["exact", "int8", "binary"])
+def test_products_of_the_smallest_and_largest_numbers(
+    tmp_path: Path, scale: float, method: str
+) -> None:
+    """Also those beyond what float32 holds; none is lost, and a threshold leaves out the rest."""
+    vectors, query = random(30, 8), random(1, 8, seed=1)[0]
+    storage = stored(tmp_path, (vectors * scale).astype(np.float32))
+    for size in (1e-37, 1.0, 1e37):
+        asked = query * np.float32(size)
+        products = scores_of(asked, vectors * scale, "dot")[0] / (scale * size)
+        options = {"top_k": 30, "metric": "dot", "method": method}
+        found = storage.search(asked, **options)
+        assert len(found) == 30
+        same([replace(m, score=m.score / (scale * size)) for m in found], products, 30)
+        above = storage.search(asked, threshold=float(np.float64(scale * size)), **options)
+        assert len(above) == (products >= 1).sum()
+
+
+def test_a_prefix_too_short_to_compare_is_like_a_zero_vector(tmp_path: Path) -> None:
+    vectors = np.array([[1e-45, 1e-45, 1], [1e-30, 1e-30, 1]], np.float32)
+    found = stored(tmp_path, vectors).search(np.ones(3), dim=2)
+    assert [m.score for m in found] == pytest.approx([1, 0])
 
 
 def test_lengths_near_1_count(tmp_path: Path) -> None:

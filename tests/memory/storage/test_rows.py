@@ -22,7 +22,7 @@ from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.storage.steps import held, put, vectors
 
 ODD = ["a/b", "..", "\0", "é" * 5_000, "\n", "\U0001f600", " ", "%s{}", "a", "A", "a\u0301", "á"]
-FLOATS = np.array([0.0, -0.0, 1e-45, 3.4e38, -3.4e38, 1 / 3, 65504, 6e-8], np.float32)
+FLOATS = np.array([1 / 3, -0.0, 1e-45, 7e32, -7e32, 0.0, 65504, 6e-8], np.float32)
 
 
 def store(storage: VectorStorage, embeddings: object, **options) -> None:
@@ -333,12 +333,29 @@ def test_float16_takes_no_value_beyond_its_largest(tmp_path: Path):
         store(VectorStorage(tmp_path, dtype="float16"), np.array([[1.0, 70_000]]))
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("float16", 1e-20), ("int8", 1e-45)])
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("float16", 1e-20), ("float32", 1e-50), ("float32", 5e-324)]
+)
 def test_a_vector_that_would_become_zero_is_refused(tmp_path: Path, dtype: str, value: float):
     storage = VectorStorage(tmp_path, dtype=dtype)
-    with pytest.raises(InputError, match=f"row 1 is too small for {dtype}; store float32"):
-        store(storage, np.array([[0.0, 0.0], [value, 0.0]], np.float32))
+    with pytest.raises(InputError, match=f"row 1 is too small for {dtype}; "):
+        store(storage, np.array([[0.0, 0.0], [value, 0.0]]))
     store(storage, np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("length", [1e-45, 1e-40, 9e-34, 1.1e33, 4e38])
+def test_a_vector_whose_scores_no_float32_holds_is_refused(
+    tmp_path: Path, dtype: str, length: float
+):
+    storage = VectorStorage(tmp_path, dtype=dtype)
+    bad = np.array([length * 0.8, length * 0.6], np.float32)
+    with pytest.raises(InputError, match=r"row 1 has the length .*; scale it so that it is 0, or"):
+        store(storage, np.array([[1, 0], bad]))
+    store(storage, np.eye(1, 2))
+    with pytest.raises(InputError, match="row 0 has the length"):
+        storage.update("text", "id 0", embedding=bad)
+    assert vectors(storage.query("text")["embedding"]).tolist() == [[1, 0]]
 
 
 def test_ids_from_a_generator_are_all_deleted(tmp_path: Path):
