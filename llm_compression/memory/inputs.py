@@ -32,6 +32,8 @@ def listed(kind: str, inputs: Any) -> list[Any]:
     Raises:
         InputError: it is a single one, or no sequence.
     """
+    if isinstance(inputs, (set, frozenset)):
+        raise InputError(f"a {type(inputs).__name__} has no order; give a list of {kind} inputs")
     found, single = as_list(kind, inputs)
     if single:
         raise InputError(f"that is a single {kind}; give a list of them")

@@ -23,7 +23,7 @@ from llm_compression.memory.storage.arrow import (
     check_fingerprints,
     stated_identity,
 )
-from llm_compression.memory.storage.selection import strings
+from llm_compression.memory.storage.selection import in_order
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired, Unpack
@@ -268,7 +268,7 @@ class MultimodalStorage(ByModality):
         self, modality: str, kind: str, inputs: list[Any], **columns: Unpack[AddColumns]
     ) -> list[str]:
         names = columns["ids"]
-        ids = [uuid.uuid4().hex for _ in inputs] if names is None else strings(names, "ids")
+        ids = [uuid.uuid4().hex for _ in inputs] if names is None else in_order(names, "ids")
         self.store(
             modality,
             ids,

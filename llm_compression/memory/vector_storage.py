@@ -16,7 +16,7 @@ from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
-from llm_compression.memory.storage.selection import identity_in, kinds_of, strings
+from llm_compression.memory.storage.selection import identity_in, in_order, kinds_of, strings
 from llm_compression.memory.storage.update import RowChange
 from llm_compression.memory.vector_reader import VectorReader
 from llm_compression.multimodal.inputs import check_choice
@@ -95,7 +95,7 @@ class VectorStorage(VectorReader):
             OutputError: the disk is full, or the folder cannot be written.
         """
         dataset = self.dataset(modality)
-        ids = strings(ids, "ids")
+        ids = in_order(ids, "ids")
         vectors = as_vectors(embeddings, len(ids))
         (model,) = strings([model], "model") if model else (None,)
         made = identity_in(

@@ -290,6 +290,14 @@ def test_sounds_made_otherwise_are_refused(
     refused(MultimodalStorage(filled.path, make_provider(**options)), message, audio=sound_files[0])
 
 
+def test_inputs_and_ids_have_an_order(storage: MultimodalStorage) -> None:
+    with pytest.raises(InputError, match="a set has no order; give a list of text inputs"):
+        storage.add_texts(set(TEXTS))
+    with pytest.raises(InputError, match="one for each row, not set"):
+        storage.add_texts(TEXTS, ids={"1", "2", "3"})
+    assert storage.count("text") == 0
+
+
 def test_no_identity_is_that_of_the_provider(filled, make_checkpoint: CheckpointFactory) -> None:
     other = MultimodalStorage(filled.path, MultimodalEmbeddingProvider(make_checkpoint(seed=1)))
     with pytest.raises(IdentityMismatchError, match="model is"):

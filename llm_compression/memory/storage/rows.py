@@ -1,7 +1,7 @@
 """New rows: what callers give, checked and as one Arrow table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -197,9 +197,15 @@ def _length(vector: np.ndarray) -> float:
 def _column(values: Sequence[Any] | None, n: int, what: str) -> Sequence[Any]:
     if values is None:
         return [None] * n
-    if isinstance(values, (str, dict)) or not hasattr(values, "__len__") or len(values) != n:
+    if not is_list(values) or len(values) != n:
         raise InputError(f"{what}: give a list with one entry for each of the {n} rows")
     return values
+
+
+def is_list(values: object) -> bool:
+    """Whether values stand in an order, so that each goes with a row."""
+    ordered = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    return ordered and not isinstance(values, (str, bytes, Mapping))
 
 
 def _texts(values: Sequence[str], n: int, what: str) -> Sequence[str]:

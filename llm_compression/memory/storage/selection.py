@@ -21,7 +21,7 @@ from llm_compression.memory.storage.layout import (
     encode_vectors,
     schema,
 )
-from llm_compression.memory.storage.rows import is_text, microseconds
+from llm_compression.memory.storage.rows import is_list, is_text, microseconds
 from llm_compression.memory.storage.snapshot import Selection
 
 
@@ -109,6 +109,18 @@ def strings(values: Sequence[str], what: str) -> list[str]:
     if not all(map(is_text, listed)):
         raise InputError(f"{what}: one holds a lone surrogate, no text")
     return listed
+
+
+def in_order(values: Sequence[str], what: str) -> list[str]:
+    """Strings that stand beside rows, one for each.
+
+    Raises:
+        InputError: one is no string, or they have no order, as in a set.
+    """
+    if not is_list(values):
+        kind = type(values).__name__
+        raise InputError(f"{what} takes a list of strings, one for each row, not {kind}")
+    return strings(values, what)
 
 
 def visible(modality: str, columns: Sequence[str] | None = None) -> list[str]:
