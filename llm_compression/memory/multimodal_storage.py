@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError
 from llm_compression.memory.by_modality import ByModality
+from llm_compression.memory.embeds import Embeds, check_provider, embedded
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.inputs import as_list, listed, sources_of
 from llm_compression.memory.modalities import check_modality
@@ -60,18 +60,6 @@ class AddColumns(TypedDict):
     replace: bool
 
 
-class Embeds(Protocol):
-    """What makes vectors, as `MultimodalEmbeddingProvider` does."""
-
-    def identity(self, modality: str) -> VectorIdentity:
-        """How vectors of ``text``, ``vision``, ``audio`` or ``clip`` are made."""
-
-    def embed(
-        self, modality: str, kind: str, inputs: Sequence[object], *, query: bool = False
-    ) -> np.ndarray:
-        """(n, d) float32 of inputs of a kind, ``text``, ``image`` or ``audio``."""
-
-
 class MultimodalStorage(ByModality):
     """Vectors of texts, images and sounds, one dataset for each modality, in plain Parquet files.
 
@@ -111,12 +99,8 @@ class MultimodalStorage(ByModality):
             on_damage=on_damage,
             auto_compact=auto_compact,
         )
-        for name in ("identity", "embed"):
-            if provider is not None and not callable(getattr(provider, name, None)):
-                raise InputError(
-                    f"the provider, {type(provider).__name__}, has no method {name!r}; take a "
-                    "MultimodalEmbeddingProvider, or give it the methods of Embeds (docs/memory.md)"
-                )
+        if provider is not None:
+            check_provider(provider)
         self.provider = provider
 
     def add_texts(
@@ -226,7 +210,7 @@ class MultimodalStorage(ByModality):
         kind = asked[0]
         among = modality or _MODALITY[kind]
         inputs, single = as_list(kind, given[kind])
-        vectors = self._provider.embed(among, kind, inputs, query=True)
+        vectors = embedded(self._provider, among, kind, inputs, query=True)
         options["identity"] = options.get("identity") or self._provider.identity(among)
         return super().search(vectors[0] if single else vectors, among, top_k, **options)
 
@@ -273,7 +257,7 @@ class MultimodalStorage(ByModality):
             modality,
             ids,
             columns["sources"],
-            self._provider.embed(modality, kind, inputs),
+            embedded(self._provider, modality, kind, inputs),
             identity=self._provider.identity(modality),
             kinds=[kind] * len(ids),
             metadata=columns["metadata"],

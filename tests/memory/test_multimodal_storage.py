@@ -21,6 +21,7 @@ from llm_compression.errors import (
     ModalityUnavailableError,
     StorageError,
 )
+from llm_compression.memory.identity import VectorIdentity
 from tests.clip_checkpoints import pictures
 from tests.conftest import CheckpointFactory
 from tests.memory.conftest import MakeProvider, write_images, write_sounds
@@ -288,6 +289,35 @@ def test_sounds_made_otherwise_are_refused(
     filled, make_provider: MakeProvider, sound_files, options, message: str
 ) -> None:
     refused(MultimodalStorage(filled.path, make_provider(**options)), message, audio=sound_files[0])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.ones((1, 4), np.float32), r"Short, gave float32 of shape \(1, 4\) for 2 inputs"),
+        (np.ones(4), r"gave float64 of shape \(4,\) for 2 inputs; embed must give \(n, d\)"),
+        (None, r"gave object of shape \(\) for 2 inputs"),
+        ([[1.0], [1.0, 2]], "differ in width"),
+    ],
+    ids=str,
+)
+def test_what_a_provider_gives_is_checked(vectors: object, said: str, tmp_path: Path) -> None:
+    class Short:
+        """Embeds less than it should."""
+
+        def identity(self, modality: str) -> VectorIdentity:
+            return VectorIdentity.declared(modality, "m", 4, normalized=False, precision="float32")
+
+        def embed(self, *inputs: object, query: bool = False) -> object:
+            return vectors
+
+    storage = MultimodalStorage(tmp_path, Short())
+    storage.store("text", ["a"], ["a"], np.ones((1, 4)), identity=Short().identity("text"))
+    with pytest.raises(InputError, match=said):
+        storage.search(text=["x", "y"])
+    with pytest.raises(InputError, match=said):
+        storage.add_texts(["x", "y"])
+    assert storage.count("text") == 1
 
 
 def test_inputs_and_ids_have_an_order(storage: MultimodalStorage) -> None:

@@ -34,16 +34,30 @@ class Rows:
     dtype: str
 
 
+def as_array(vectors: Any) -> np.ndarray:
+    """Vectors as an array, those of PyTorch too where they have a gradient or are bfloat16.
+
+    Raises:
+        InputError: they differ in width, or numpy takes them for no array.
+    """
+    try:
+        if hasattr(vectors, "detach"):
+            vectors = vectors.detach().cpu().resolve_conj()
+            vectors = vectors.double() if vectors.is_floating_point() else vectors
+        return np.asarray(vectors)
+    except ValueError as error:
+        raise InputError("the embeddings differ in width; one dataset has one width") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"the embeddings are no array: {error}; give (n, d) floats") from error
+
+
 def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
     """(n, d) float32 from what numpy takes for a matrix of floats.
 
     Raises:
         InputError: another shape, other numbers, or NaN; names the row.
     """
-    try:
-        given = np.asarray(vectors)
-    except ValueError as error:
-        raise InputError("the embeddings differ in width; one dataset has one width") from error
+    given = as_array(vectors)
     if given.dtype == object or given.dtype.kind not in "fiu" or given.ndim != 2:
         raise InputError(
             f"embeddings must be (n, d) floats, not {given.dtype} of shape {given.shape}"
