@@ -31,7 +31,7 @@ from llm_compression.memory.search.twin import Twin
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import SOURCES
-from llm_compression.memory.storage.rows import as_vectors
+from llm_compression.memory.storage.rows import as_array, as_vectors
 from llm_compression.memory.storage.snapshot import (
     Conditions,
     DamagedFragmentWarning,
@@ -180,11 +180,12 @@ def as_queries(queries: Any) -> tuple[np.ndarray, bool]:
     Raises:
         InputError: anything else, or NaN.
     """
-    try:
-        given = np.asarray(queries)
-    except ValueError as error:
-        raise InputError("the queries differ in width; one model makes one width") from error
-    single = given.ndim == 1
+    given = as_array(queries)
+    if given.dtype.kind not in "fiu" or given.ndim not in (1, 2) or not given.shape[-1]:
+        raise InputError(
+            f"a query is (d,) floats, several are (m, d), not {given.dtype} of shape {given.shape}"
+        )
+    given, single = given.astype(np.promote_types(given.dtype, np.float32)), given.ndim == 1
     return as_vectors(given[None] if single else given), single
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_compression.errors import IdentityMismatchError, InputError
+from llm_compression.memory.by_modality import ByModality
 from llm_compression.memory.search import kernels, part
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.search.reference import (
@@ -249,11 +250,13 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options, message: st
     [
         ([0.0, 0, 0], "zero vector"),
         ([np.nan, 0, 0], "NaN"),
-        ([1, 2, 3], "give floats"),
-        ("a cat", "must be"),
+        (["1", "2", "3"], r"a query is \(d,\) floats, several are \(m, d\), not <U1"),
+        ("a cat", "a query is"),
+        (None, "a query is .*, not object"),
+        ([object()] * 3, "a query is"),
         ([[1.0, 2, 3], [1.0]], "differ in width"),
         ([[[1.0, 2, 3]]], "shape"),
-        ([], "shape"),
+        ([], r"a query is .*, not float64 of shape \(0,\)"),
     ],
     ids=str,
 )
@@ -261,6 +264,30 @@ def test_queries_that_cannot_be_are_refused(tmp_path: Path, query: object, messa
     storage = stored(tmp_path, random(5, 3))
     with pytest.raises(InputError, match=message):
         storage.search(query)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float64])
+def test_a_query_of_other_numbers_is_taken_as_floats(tmp_path: Path, kind: type) -> None:
+    vectors = random(5, 3)
+    found = stored(tmp_path, vectors).search(np.array([1, 2, 3], kind))
+    same(found, scores_of(np.array([1.0, 2, 3]), vectors)[0], 5)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64"])
+def test_tensors_are_stored_and_sought(tmp_path: Path, kind: str) -> None:
+    import torch
+
+    made = torch.eye(3, dtype=getattr(torch, kind), requires_grad=True)
+    storage = ByModality(tmp_path)
+    storage.store("text", ["a", "b", "c"], ["x"] * 3, made)
+    storage.update("text", "a", embedding=made[1])
+    storage.store_text_embedding("d", "x", made[2])
+    for asked in (made[2], made[2:], made[2].detach()):
+        (found,) = np.reshape(storage.search(asked, top_k=1), -1)
+        assert (found.embedding_id, found.score) == ("c", 1.0)
+    for bad in ([made[0], made[1]], made[:, :0]):
+        with pytest.raises(InputError):
+            storage.store("text", ["e", "f"], ["x"] * 2, bad)
 
 
 def test_a_query_of_another_width_names_both(tmp_path: Path) -> None:
