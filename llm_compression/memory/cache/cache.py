@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sqlite3
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from llm_compression.errors import InputError, OutputError, TargetBusyError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.cache.cache_file import CacheFile
+from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.multimodal.inputs import check_count
 
@@ -48,7 +48,7 @@ class EmbeddingCache:
         self.max_entries = None if max_entries is None else check_count(max_entries, "max_entries")
         self.max_bytes = check_count(max_bytes, "max_bytes")
         self._file = CacheFile(None if path is None else user_path(path).absolute())
-        self._counting = threading.Lock()
+        self._counting = Guard()
         self._hits = self._misses = 0
 
     @property
@@ -88,7 +88,7 @@ class EmbeddingCache:
         if used:
             with suppress(OutputError, TargetBusyError):  # what was found is as good without
                 self._file.write(lambda file: _touch(file, [row for row, _ in used]))
-        with self._counting:
+        with self._counting.lock:
             self._hits += len(used)
             self._misses += len(found) - len(used)
         return [None if row is None else np.frombuffer(row[1], np.float32) for row in found]

@@ -1,6 +1,6 @@
 """Searcher: the search of one dataset, and the twins that it has open."""
 
-import threading
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -14,6 +14,7 @@ from llm_compression.errors import (
     InputError,
     StorageError,
 )
+from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import (
@@ -55,8 +56,8 @@ class Searcher:
     def __init__(self, dataset: Dataset, *, skip_damaged: bool = False) -> None:
         self._dataset, self._skip_damaged = dataset, skip_damaged
         self._twins: dict[str, Twin] = {}
-        self._indexes: dict[str, FragmentIndex] = {}
-        self._guard = threading.Lock()
+        self._indexes: dict[int, dict[str, FragmentIndex]] = {}  # by process: they hold locks
+        self._guard = Guard()
 
     def search(self, queries: np.ndarray, options: SearchOptions) -> list[list[Match]]:
         """The best matches of each of (m, d) queries, of `as_queries`, best first.
@@ -153,23 +154,24 @@ class Searcher:
 
     def _twin(self, fragment: Fragment) -> Twin:
         name = fragment.path.name
-        with self._guard:
+        with self._guard.lock:
             if name not in self._twins:
                 self._twins[name] = Twin(fragment)
             return self._twins[name]
 
     def _index(self, twin: Twin) -> FragmentIndex | None:
         name = twin.fragment.path.name
-        with self._guard:
-            if name not in self._indexes and (found := open_index(twin)):
-                self._indexes[name] = found
-            return self._indexes.get(name)
+        with self._guard.lock:
+            opened = self._indexes.setdefault(os.getpid(), {})
+            if name not in opened and (found := open_index(twin)):
+                opened[name] = found
+            return opened.get(name)
 
     def _forget(self, version: Snapshot) -> None:
         """Close what is of fragments that there are no more."""
         names = {fragment.path.name for fragment in version.fragments}
-        with self._guard:
-            for opened in (self._twins, self._indexes):
+        with self._guard.lock:
+            for opened in (self._twins, self._indexes.get(os.getpid(), {})):
                 for name in opened.keys() - names:
                     del opened[name]
 
