@@ -193,7 +193,11 @@ class VectorReader:
     def prepare_search(
         self, modality: str, *, method: str = "exact", show_progress: bool | None = None
     ) -> None:
-        """Make now what the first search would make; None shows progress for long work."""
+        """Make now what the first search would make; None shows progress for long work.
+
+        Raises:
+            DamagedStorageError: a file is damaged, unless ``on_damage="skip"`` leaves such out.
+        """
         options = SearchOptions(method=method)
         check_modality(modality)
         self._searchers[modality].prepare(options, show=show_progress)

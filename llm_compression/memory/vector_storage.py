@@ -171,6 +171,7 @@ class VectorStorage(VectorReader):
         Raises:
             MissingDependencyError: usearch is not installed.
             OutputError: the disk is full, or the folder cannot be written.
+            DamagedStorageError: a file is damaged, unless ``on_damage="skip"`` leaves such out.
         """
         dataset = self.dataset(modality)
         searcher = self._searchers[modality]

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
@@ -81,7 +82,8 @@ class Searcher:
                 fragments, len(fragments), "file", show=show, long=_LONG, size=_one, what="twins"
             )
             for fragment in shown:
-                self._twin(fragment).first_pass(options.method)
+                with self._skipping():
+                    self._twin(fragment).first_pass(options.method)
 
         self._dataset.reading(work)
 
@@ -98,11 +100,14 @@ class Searcher:
 
         def work(version: Snapshot) -> int:
             due = [fragment for fragment in version.fragments if wants_index(fragment, check=check)]
+            made = 0
             for fragment in with_progress(
                 due, len(due), "file", show=show, long=_LONG, size=_one, what="indexes"
             ):
-                build_index(self._twin(fragment))
-            return len(due)
+                with self._skipping():
+                    build_index(self._twin(fragment))
+                    made += 1
+            return made
 
         return self._dataset.reading(work)
 
@@ -140,17 +145,22 @@ class Searcher:
             if not identity.fits(fragment.identity) or not options.selection.overlaps(fragment):
                 continue
             rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
-            try:
+            with self._skipping():
                 twin = self._twin(fragment)
                 allowed = _allowed(fragment, twin, rows, conditions)
-            except DamagedStorageError as error:
-                if not self._skip_damaged:
-                    raise
-                warnings.warn(str(error), DamagedFragmentWarning, stacklevel=2)
-                continue
-            index = self._index(twin) if options.method == "approximate" else None
-            yield Part(twin, index, start, allowed)
-            start += len(twin.vectors)
+                index = self._index(twin) if options.method == "approximate" else None
+                yield Part(twin, index, start, allowed)
+                start += len(twin.vectors)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Leave out a fragment that is damaged, with a warning, where such are to be skipped."""
+        try:
+            yield
+        except DamagedStorageError as error:
+            if not self._skip_damaged:
+                raise
+            warnings.warn(str(error), DamagedFragmentWarning, stacklevel=4)
 
     def _twin(self, fragment: Fragment) -> Twin:
         name = fragment.path.name
