@@ -19,6 +19,7 @@ from llm_compression.memory.modalities import check_modality
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.storage.arrow import (
     arguments,
+    as_table,
     by_model,
     check_fingerprints,
     stated_identity,
@@ -214,8 +215,14 @@ class MultimodalStorage(ByModality):
         options["identity"] = options.get("identity") or self._provider.identity(among)
         return super().search(vectors[0] if single else vectors, among, top_k, **options)
 
-    def store_table(self, modality: str, table: pa.Table, *, replace: bool = False) -> int:
-        """Store the rows of an Arrow table, such as `query` gives, and say how many.
+    def store_table(
+        self,
+        modality: str,
+        table: pa.Table | pa.RecordBatch | pa.RecordBatchReader,
+        *,
+        replace: bool = False,
+    ) -> int:
+        """Store the rows of an Arrow table, such as `query` gives, or of batches; say how many.
 
         Columns ``embedding_id``, the modality's source (``text_id``, ``image_id``, ``audio_id``,
         ``source_id``) and ``embedding`` must be there; ``model``, ``modality``, ``timestamp``,
@@ -226,6 +233,7 @@ class MultimodalStorage(ByModality):
             IdentityMismatchError: rows were made otherwise than the table's metadata says.
         """
         check_modality(modality)
+        table = as_table(table)
         identity = stated_identity(table)
         check_fingerprints(table, identity)
         return sum(

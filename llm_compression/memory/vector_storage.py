@@ -99,7 +99,8 @@ class VectorStorage(VectorReader):
         vectors = as_vectors(embeddings, len(ids))
         (model,) = strings([model], "model") if model else (None,)
         made = identity_in(
-            modality, identity or self._declared(modality, model or UNNAMED, vectors)
+            modality,
+            self._declared(modality, model or UNNAMED, vectors) if identity is None else identity,
         )
         rows = build(
             made,

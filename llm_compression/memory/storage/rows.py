@@ -165,7 +165,7 @@ def microseconds(time: datetime) -> int:
     Raises:
         InputError: it is no datetime, or beyond what one can be in UTC.
     """
-    if not isinstance(time, datetime):
+    if not isinstance(time, datetime) or time != time:  # noqa: PLR0124  as pandas.NaT is
         raise InputError(f"{time!r} is no datetime; give datetime.now(timezone.utc), say")
     aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
     try:

@@ -56,8 +56,13 @@ def identity_in(modality: str, identity: VectorIdentity) -> VectorIdentity:
     """The identity of vectors as a dataset keeps it, in which ``image`` is of ``vision``.
 
     Raises:
-        InputError: such vectors do not belong there.
+        InputError: such vectors do not belong there, or it is no identity.
     """
+    if not isinstance(identity, VectorIdentity):
+        raise InputError(
+            f"identity is {identity!r}; give a VectorIdentity, as a provider's identity() does, or "
+            "a model's name as model="
+        )
     if identity.modality not in (modality, "image" if modality == "vision" else modality):
         raise InputError(
             f"vectors of modality {identity.modality!r} do not belong into {modality!r}"
@@ -127,8 +132,10 @@ def visible(modality: str, columns: Sequence[str] | None = None) -> list[str]:
     """Names of the columns that a query gives.
 
     Raises:
-        InputError: a column that there is not.
+        InputError: a column that there is not, or none at all.
     """
+    if columns is not None and (not is_list(columns) or not len(columns)):
+        raise InputError(f"columns takes a list of names, at least one, not {columns!r}")
     hidden = (ATTRIBUTES, SCALE)
     names = [name for name in schema(modality, 1, "float32").names if name not in hidden]
     for name in columns or ():

@@ -241,6 +241,13 @@ def identity(**changed) -> VectorIdentity:
     return VectorIdentity.declared(**{**known, **changed}, normalized=True, precision="float32")
 
 
+class NaT(datetime):
+    """No time, as pandas has it: a datetime that differs from itself."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
 SURROGATE = "\ud800"
 BAD = [
     ({"ids": ["a", "a"]}, DuplicateIdError, "'a' stands twice"),
@@ -292,6 +299,9 @@ BAD = [
         InputError,
         "not within years 1 to 9999",
     ),
+    ({"timestamps": [None, NaT(1, 1, 1)]}, InputError, "is no datetime"),
+    ({"identity": "m"}, InputError, "identity is 'm'; give a VectorIdentity"),
+    ({"identity": ""}, InputError, "identity is ''; give a VectorIdentity"),
     ({"durations": [1, -1]}, InputError, "row 1 is -1; give seconds"),
     ({"durations": [1, 1e39]}, InputError, "give seconds"),
     ({"durations": [1, float("nan")]}, InputError, "give seconds"),
@@ -317,6 +327,7 @@ def test_a_row_that_cannot_be_is_refused(bad, error, said: str, tmp_path: Path):
         lambda storage: VectorStorage(storage.path, on_damage="ignore"),
         lambda storage: storage.store("clip", ["a"], ["a"], np.eye(1)),
         lambda storage: storage.count("smell"),
+        lambda storage: storage.count(["text"]),
         lambda storage: storage.update("text", "a", embedding=[[1.0], [2.0, 3]]),
         lambda storage: storage.update("text", "a", embedding=[float("inf"), 0]),
         lambda storage: storage.update("text", "a", source=5),
