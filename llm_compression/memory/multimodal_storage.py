@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -103,6 +104,7 @@ class MultimodalStorage(ByModality):
         if provider is not None:
             check_provider(provider)
         self.provider = provider
+        self._reopen = partial(self._reopen, provider=provider)
 
     def add_texts(
         self,

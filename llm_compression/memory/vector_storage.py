@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,14 @@ class VectorStorage(VectorReader):
         super().__init__(path, several_models=several_models, on_damage=on_damage)
         check_choice(dtype, "dtype", DTYPES)
         self.dtype, self._auto_compact = dtype, auto_compact
+        self._reopen: partial[VectorStorage] = partial(
+            type(self), self.path, dtype=dtype, several_models=several_models,
+            on_damage=on_damage, auto_compact=auto_compact,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """By its path and options: another process opens it there."""
+        return self._reopen, ()
 
     def store(
         self,

@@ -1,5 +1,6 @@
 """MultimodalStorage: texts, images and sounds are stored, found again, and never mixed."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from llm_compression.errors import (
     StorageError,
 )
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.vector_storage import VectorStorage
 from tests.clip_checkpoints import pictures
 from tests.conftest import CheckpointFactory
 from tests.memory.conftest import MakeProvider, write_images, write_sounds
@@ -318,6 +320,19 @@ def test_what_a_provider_gives_is_checked(vectors: object, said: str, tmp_path: 
     with pytest.raises(InputError, match=said):
         storage.add_texts(["x", "y"])
     assert storage.count("text") == 1
+
+
+def test_it_is_sent_by_its_path_and_options(tmp_path: Path, every) -> None:
+    options = {"dtype": "int8", "several_models": True, "on_damage": "skip", "auto_compact": False}
+    first = MultimodalStorage(tmp_path, every, **options)
+    first.add_texts(TEXTS, ids=list("abc"))
+    second = pickle.loads(pickle.dumps(first))
+    assert second._reopen.keywords == {**options, "provider": second.provider}
+    assert second.search(text=TEXTS[1], top_k=1)[0].embedding_id == "b"
+    second.store("text", ["d"], ["x"], np.eye(1, 3), model="other")
+    assert (type(second), first.count("text")) == (MultimodalStorage, 4)
+    plain = pickle.loads(pickle.dumps(VectorStorage(tmp_path, dtype="float16")))
+    assert (type(plain), plain.dtype, plain.count("text")) == (VectorStorage, "float16", 4)
 
 
 def test_inputs_and_ids_have_an_order(storage: MultimodalStorage) -> None:
