@@ -109,8 +109,9 @@ def strings(values: Sequence[str], what: str) -> list[str]:
         InputError: one is no string, or all are one.
     """
     listed = list(values) if isinstance(values, Iterable) else [values]
-    if isinstance(values, str) or not all(isinstance(value, str) for value in listed):
-        raise InputError(f"{what} takes a list of strings, not {values!r}")
+    other = [value for value in listed if not isinstance(value, str)]
+    if isinstance(values, str) or other:
+        raise InputError(f"{what} takes a list of strings, not {[*other, values][0]!r}")
     if not all(map(is_text, listed)):
         raise InputError(f"{what}: one holds a lone surrogate, no text")
     return listed

@@ -253,7 +253,7 @@ BAD = [
     ({"ids": ["a", "a"]}, DuplicateIdError, "'a' stands twice"),
     ({"ids": ["a", ""]}, InputError, "id of row 1 is empty"),
     ({"ids": "ab"}, InputError, "list of strings"),
-    ({"ids": ["a", 5]}, InputError, "list of strings"),
+    ({"ids": ["a", 5]}, InputError, "ids takes a list of strings, not 5$"),
     ({"ids": None}, InputError, "list of strings"),
     ({"ids": {"a", "b"}}, InputError, "ids takes a list of strings, one for each row, not set"),
     ({"ids": {"a": 1, "b": 2}}, InputError, "one for each row, not dict"),
