@@ -133,6 +133,25 @@ def test_an_element_of_a_list_is_compared_as_the_value_alone(stored, asked, tmp_
         assert finds({"$gt": of_numpy}) == (stored > asked)
 
 
+@pytest.mark.parametrize("empty", [[], {}, [[]], [{}]])
+def test_what_is_empty_exists_and_equals_nothing(empty: object, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    about = [{"tags": empty}, {}, {"by": {"tags": empty}}]
+    storage.store("text", list("abc"), list("abc"), np.ones((3, 2)), metadata=about)
+
+    def found(**wanted: object) -> list[str]:
+        return storage.query("text", filter=wanted)["embedding_id"].to_pylist()
+
+    assert found(tags={"$exists": True}) == ["a"]
+    assert found(tags={"$exists": False}) == ["b", "c"]
+    assert found(**{"by.tags": {"$exists": True}}) == found(by={"$exists": True}) == ["c"]
+    for value in (None, 0, 0.0, "", False, float("nan"), "a"):
+        assert found(tags=value) == found(tags={"$in": [value]}) == []
+        assert found(tags={"$ne": value}) == list("abc")
+    for operator in ("$gt", "$gte", "$lt", "$lte"):
+        assert found(tags={operator: 0}) == found(tags={operator: ""}) == []
+
+
 def test_a_query_of_nothing_has_all_columns(tmp_path: Path):
     storage = VectorStorage(tmp_path / "new")
     for modality in ("text", "vision", "audio", "clip"):
