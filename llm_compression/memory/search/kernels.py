@@ -48,6 +48,7 @@ def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> n
     return found.T
 
 
+WIDEST = (2**31 - 1) // (255 * 127)  # values of which int8 products fit the 32 bits of their sums
 OFFSET = 128  # of the codes: processors multiply unsigned bytes by signed ones
 
 

@@ -26,6 +26,7 @@ from llm_compression.memory.search.index import (
     usearch,
     wants_index,
 )
+from llm_compression.memory.search.kernels import WIDEST
 from llm_compression.memory.search.matches import matches
 from llm_compression.memory.search.options import Match, SearchOptions
 from llm_compression.memory.search.part import Part
@@ -229,6 +230,11 @@ def _prepared(
     """
     if options.dim is not None and options.dim > identity.dimension:
         raise InputError(f"dim is {options.dim}, the vectors are {identity.dimension} wide")
+    if options.method == "int8" and identity.dimension > WIDEST:
+        raise InputError(
+            f"method='int8' adds up {WIDEST} values at most, the vectors are "
+            f"{identity.dimension} wide; use another method"
+        )
     width = options.dim or identity.dimension
     if queries.shape[1] not in (width, identity.dimension):
         raise IdentityMismatchError(
