@@ -90,7 +90,8 @@ class VectorStorage(VectorReader):
             embeddings: (n, d) floats.
             model: a name for the model; by default the start of its fingerprint.
             identity: how the vectors were made, as a provider's ``identity`` says. Without it
-                the name alone says what they may be compared with.
+                the model's name says what they may be compared with, and the first vectors of
+                that name whether all have unit length; `VectorIdentity.declared` states both.
             kinds: in ``clip``, what each was made from, ``text`` or ``image``.
             metadata: what JSON can hold, one dict for each row; `query` and `search` filter by it.
             timestamps: by default now; a time without a zone is UTC.

@@ -204,6 +204,19 @@ def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     assert [found.model for found in both.identities("text")] == ["two"]
 
 
+def test_a_named_model_may_say_that_lengths_differ(tmp_path: Path):
+    first = VectorStorage(tmp_path / "first")
+    store(first, np.array([[0.6, 0.8]]), model="m")
+    with pytest.raises(IdentityMismatchError, match=r"identity=.*declared\(.*normalized=False"):
+        first.store("text", ["b"], ["b"], np.array([[3.0, 4.0]]), model="m")
+    second = VectorStorage(tmp_path / "second")
+    made = VectorIdentity.declared("text", "m", 2, normalized=False, precision="float32")
+    for one, vector in (("a", [0.6, 0.8]), ("b", [3.0, 4.0])):
+        second.store("text", [one], [one], np.array([vector]), identity=made)
+    second.store("text", ["c"], ["c"], np.array([[0.6, 0.8]]), model="m")
+    assert second.count("text") == 3
+
+
 def test_vectors_of_which_the_pooling_is_not_stated_go_with_one_pooling_alone(tmp_path: Path):
     storage = VectorStorage(tmp_path)
     for one, pooling in (("a", ""), ("b", "mean")):
