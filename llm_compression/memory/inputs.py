@@ -52,3 +52,21 @@ def sources_of(inputs: Sequence[Any], sources: Sequence[str] | None) -> Sequence
         if not isinstance(one, (str, os.PathLike)):
             raise InputError(f"input {row} is {type(one).__name__}, no path; name it by sources=")
     return [str(one) for one in inputs]
+
+
+def seconds_of(sounds: Sequence[Any]) -> list[float | None]:
+    """How long each sound is; None where it does not say, or is an open file, which reads once."""
+    return [None if hasattr(sound, "read") else _seconds(sound) for sound in sounds]
+
+
+def _seconds(sound: Any) -> float | None:
+    from llm_compression.multimodal.audio.input import open_sound
+
+    try:
+        seconds = open_sound(sound, "a sound", None).seconds
+    except InputError:  # whoever embeds it says what is wrong
+        return None
+    return seconds if seconds < _LONGEST else None
+
+
+_LONGEST = 1e9  # seconds; files that do not know their length claim more

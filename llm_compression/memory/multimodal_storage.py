@@ -15,7 +15,7 @@ from llm_compression.errors import InputError
 from llm_compression.memory.by_modality import ByModality
 from llm_compression.memory.embeds import Embeds, check_provider, embedded
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.inputs import as_list, listed, sources_of
+from llm_compression.memory.inputs import as_list, listed, seconds_of, sources_of
 from llm_compression.memory.modalities import check_modality
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.storage.arrow import (
@@ -167,9 +167,10 @@ class MultimodalStorage(ByModality):
     ) -> list[str]:
         """Embed and store sounds, as `add_texts`; those that are no paths need ``sources``.
 
-        ``durations`` are seconds.
+        ``durations`` are seconds, by default as many as each sound says that it has.
         """
         given = listed("audio", sounds)
+        durations = seconds_of(given) if durations is None else durations
         return self._add(
             "audio", "audio", given, sources=sources_of(given, sources), ids=ids, metadata=metadata,
             timestamps=timestamps, durations=durations, replace=replace,

@@ -1,5 +1,6 @@
 """MultimodalStorage: texts, images and sounds are stored, found again, and never mixed."""
 
+import io
 import pickle
 import shutil
 import subprocess
@@ -320,6 +321,17 @@ def test_what_a_provider_gives_is_checked(vectors: object, said: str, tmp_path: 
     with pytest.raises(InputError, match=said):
         storage.add_texts(["x", "y"])
     assert storage.count("text") == 1
+
+
+def test_sounds_say_how_long_they_are(storage: MultimodalStorage, sound_files) -> None:
+    array = {"array": noise(0.5), "sampling_rate": RATE}
+    opened = io.BytesIO(sound_files[0].read_bytes())
+    sounds = [*sound_files, sound_files[0].read_bytes(), array, opened]
+    storage.add_sounds(sounds, sources=list("abcde"))
+    stored = storage.query("audio")["duration_seconds"].to_pylist()
+    assert stored == [1.5, 2.5, 1.5, 0.5, None]
+    storage.add_sounds(sound_files, durations=[None, 7])
+    assert storage.query("audio")["duration_seconds"].to_pylist()[5:] == [None, 7.0]
 
 
 def test_it_is_sent_by_its_path_and_options(tmp_path: Path, every) -> None:
