@@ -72,7 +72,10 @@ class VectorReader:
         columns: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> pa.Table:
-        """Rows that meet all conditions, in the order of storing; ``embedding`` is float32.
+        """Rows that meet all conditions; ``embedding`` is float32.
+
+        They come in the order of storing; where a dataset has several identities or dtypes, that
+        holds among the rows of each.
 
         Args:
             modality: whose dataset.
@@ -155,7 +158,8 @@ class VectorReader:
             metric: ``cosine`` or ``dot``.
             method: ``exact`` compares with every row in float32; ``int8`` and ``binary`` compare
                 with every row in few bits, then score the best again in float32; ``approximate``
-                asks the index of `VectorStorage.build_index`, and scores again too.
+                asks the index of `VectorStorage.build_index`, and scores again too; it may miss
+                rows, most of all where thousands are parallel (``docs/search.md``).
             dim: compare the first values only, as Matryoshka models are trained for; ``exact``
                 alone.
             oversample: candidates of a first pass for each match; None takes what is enough for
