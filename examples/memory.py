@@ -16,15 +16,16 @@ parser.add_argument("--sounds", nargs="*", default=[], metavar="FILE")
 parser.add_argument("--about", default="a cat", help="text to look for")
 parser.add_argument("--like", metavar="FILE", help="sound to look for")
 args = parser.parse_args()
+notes, images, sounds = map(list, map(dict.fromkeys, (args.notes, args.images, args.sounds)))
 
 provider = MultimodalEmbeddingProvider(
     args.text, audio_model_path=args.audio, clip_model_path=args.clip
 )
 memory = MultimodalStorage(args.memory, provider)
-memory.add_texts(args.notes, ids=args.notes, replace=True)  # told twice, remembered once
-memory.add_images(args.images, ids=args.images, replace=True, modality="clip")
-formats = [{"format": Path(file).suffix} for file in args.sounds]
-memory.add_sounds(args.sounds, metadata=formats, ids=args.sounds, replace=True)
+memory.add_texts(notes, ids=notes, replace=True)  # told twice, remembered once
+memory.add_images(images, ids=images, replace=True, modality="clip")
+formats = [{"format": Path(file).suffix} for file in sounds]
+memory.add_sounds(sounds, metadata=formats, ids=sounds, replace=True)
 
 for match in memory.search(text=args.about, top_k=3):
     print(f"note   {match.score:.3f}  {match.source}")

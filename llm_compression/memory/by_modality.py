@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from llm_compression.errors import InputError
 from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.storage.rows import as_array
 from llm_compression.memory.vector_storage import VectorStorage
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _vector(embedding: object) -> np.ndarray:
     Raises:
         InputError: it has another number of axes.
     """
-    given = np.asarray(embedding)
+    given = as_array(embedding)
     if given.ndim != 1:
         raise InputError(f"one embedding is (d,), not {given.shape}; the plural methods take many")
     return given[None]

@@ -64,11 +64,20 @@ class VectorIdentity:
         Raises:
             IdentityMismatchError: names every difference, both sides.
         """
+        names = self._differing(other)
         different = [
             f"{name} is {getattr(other, name)!r} there, {getattr(self, name)!r} here"
-            for name in self._differing(other)
+            for name in names
         ]
         if different:
+            inferred = names == ["normalized"] and not self.compute_dtype  # of a model's name alone
+            remedy = _STATE_LENGTH if inferred else "embed again"
             raise IdentityMismatchError(
-                f"the vectors in {where} were made differently: {'; '.join(different)}; embed again"
+                f"the vectors in {where} were made differently: {'; '.join(different)}; {remedy}"
             )
+
+
+_STATE_LENGTH = (
+    "give them unit length, or store all of them with identity=VectorIdentity.declared(modality, "
+    "model, dimension, normalized=False, precision='float32')"
+)

@@ -32,6 +32,8 @@ def listed(kind: str, inputs: Any) -> list[Any]:
     Raises:
         InputError: it is a single one, or no sequence.
     """
+    if isinstance(inputs, (set, frozenset)):
+        raise InputError(f"a {type(inputs).__name__} has no order; give a list of {kind} inputs")
     found, single = as_list(kind, inputs)
     if single:
         raise InputError(f"that is a single {kind}; give a list of them")
@@ -50,3 +52,21 @@ def sources_of(inputs: Sequence[Any], sources: Sequence[str] | None) -> Sequence
         if not isinstance(one, (str, os.PathLike)):
             raise InputError(f"input {row} is {type(one).__name__}, no path; name it by sources=")
     return [str(one) for one in inputs]
+
+
+def seconds_of(sounds: Sequence[Any]) -> list[float | None]:
+    """How long each sound is; None where it does not say, or is an open file, which reads once."""
+    return [None if hasattr(sound, "read") else _seconds(sound) for sound in sounds]
+
+
+def _seconds(sound: Any) -> float | None:
+    from llm_compression.multimodal.audio.input import open_sound
+
+    try:
+        seconds = open_sound(sound, "a sound", None).seconds
+    except InputError:  # whoever embeds it says what is wrong
+        return None
+    return seconds if seconds < _LONGEST else None
+
+
+_LONGEST = 1e9  # seconds; files that do not know their length claim more

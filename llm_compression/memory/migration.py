@@ -1,7 +1,10 @@
 """migrate: brings the rows of the system before this one over."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +12,13 @@ import pyarrow.compute as pc
 
 from llm_compression.errors import InputError, StorageError, StorageNotFoundError
 from llm_compression.files.paths import user_path
+from llm_compression.memory.modalities import KINDS
 from llm_compression.memory.multimodal_storage import MultimodalStorage
 from llm_compression.memory.storage.arrow import matrix, time
 from llm_compression.memory.storage.attributes import metadata_columns
 from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
 from llm_compression.memory.storage.predecessor import predecessor_files, read_predecessor
+from llm_compression.memory.storage.rows import is_comparable
 from llm_compression.multimodal.inputs import check_choice
 
 
@@ -38,8 +43,9 @@ def migrate(
         several_models: take rows of several models, of which each finds only its like.
         duplicates: ids that stand twice, which the old system let pass, are an ``error``, or the
             ``last`` row counts.
-        invalid: rows that cannot be stored, as they have no embedding or NaN in it, no source, no
-            time or metadata that is no JSON, are an ``error``, or ``skip`` leaves them out.
+        invalid: rows that cannot be stored, as they have no id, no embedding or NaN in it, no
+            source, no time, a duration that is none, a wrong modality or metadata that is no JSON,
+            are an ``error``, or ``skip`` leaves them out.
 
     Raises:
         StorageNotFoundError: there is nothing of the old system in ``source``.
@@ -77,7 +83,7 @@ def _store(
 
 
 def _unique(table: pa.Table, modality: str, duplicates: str) -> pa.Table:
-    ids = table["embedding_id"].to_pylist()
+    ids = [one or row for row, one in enumerate(table["embedding_id"].to_pylist())]
     last = {one: row for row, one in enumerate(ids)}
     if len(last) == len(ids):
         return table
@@ -93,25 +99,56 @@ def _valid(table: pa.Table, modality: str, invalid: str) -> pa.Table:
     """The rows that can be stored."""
     column = table[EMBEDDING].combine_chunks()
     numbers = column.is_valid().to_numpy(zero_copy_only=False).copy()
-    numbers[numbers] = np.isfinite(matrix(column.drop_null())).all(axis=1)
+    numbers[numbers] = _are_comparable(matrix(column.drop_null()))
+    ids = table["embedding_id"].to_pylist()
     reasons = {
-        "no embedding, or NaN in it": numbers,
+        "no embedding_id": np.array(list(map(bool, ids)), bool),
+        "no embedding, NaN in it, or a length that cannot be compared": numbers,
         f"no {SOURCES[modality]}": table[SOURCES[modality]].is_valid().to_numpy(),
         "no time, or one beyond the year 9999": np.array(list(map(_is_time, _microseconds(table)))),
+        "a duration that is no time": _met(table, "duration_seconds", _is_duration),
+        "a wrong modality": _met(table, "modality", lambda kind: kind in KINDS[modality]),
         "metadata that is no JSON": _are_json(table["metadata"].to_pylist()),
     }
     for reason, met in reasons.items():
         if invalid == "error" and not met.all():
-            ids = table.filter(pa.array(~met))["embedding_id"].to_pylist()
+            row = int(np.flatnonzero(~met)[0])
             raise InputError(
-                f"{len(ids)} rows of {modality} have {reason}, {ids[0]!r} for one; "
+                f"{(~met).sum()} rows of {modality} have {reason}, {ids[row] or row!r} for one; "
                 "invalid='skip' leaves them out"
             )
     return table.filter(pa.array(np.logical_and.reduce(list(reasons.values()))))
 
 
+def _are_comparable(vectors: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found: np.ndarray = vectors.astype(np.float32)
+    finite: np.ndarray = np.isfinite(found).all(axis=1)
+    finite[finite] = is_comparable(found[finite])
+    return finite
+
+
+def _met(table: pa.Table, name: str, holds: Callable[[Any], bool]) -> np.ndarray:
+    """(n,) bool: whether it holds of each value of a column, if there is such a column."""
+    if name not in table.column_names:
+        return np.ones(len(table), bool)
+    return np.array(list(map(holds, table[name].to_pylist())), bool)
+
+
+def _is_duration(seconds: float | None) -> bool:
+    return seconds is None or 0 <= seconds < math.inf
+
+
 def _microseconds(table: pa.Table) -> list[int | None]:
-    counts: list[int | None] = table["timestamp"].cast(TIMESTAMP).cast(pa.int64()).to_pylist()
+    column = table["timestamp"]
+    if not pa.types.is_timestamp(column.type):
+        raise InputError(f"column 'timestamp' is {column.type}; make timestamps of it first")
+    try:
+        counts: list[int | None] = column.cast(TIMESTAMP).cast(pa.int64()).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column 'timestamp' is {column.type}, and microseconds lose of it: {error}; round it"
+        ) from error
     return counts
 
 

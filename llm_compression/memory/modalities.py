@@ -6,11 +6,11 @@ KINDS = {"text": ("text",), "vision": ("image",), "audio": ("audio",), "clip": (
 MODALITIES = tuple(KINDS)
 
 
-def check_modality(modality: str) -> None:
+def check_modality(modality: object) -> None:
     """Refuse what is no modality.
 
     Raises:
         InputError: names those there are.
     """
-    if modality not in KINDS:
+    if not isinstance(modality, str) or modality not in KINDS:
         raise InputError(f"modality {modality!r} is not one of {', '.join(MODALITIES)}")

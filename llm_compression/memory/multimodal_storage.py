@@ -5,25 +5,27 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import InputError
 from llm_compression.memory.by_modality import ByModality
+from llm_compression.memory.embeds import Embeds, check_provider, embedded
 from llm_compression.memory.identity import VectorIdentity
-from llm_compression.memory.inputs import as_list, listed, sources_of
+from llm_compression.memory.inputs import as_list, listed, seconds_of, sources_of
 from llm_compression.memory.modalities import check_modality
 from llm_compression.memory.search.options import Match
 from llm_compression.memory.storage.arrow import (
     arguments,
+    as_table,
     by_model,
     check_fingerprints,
     stated_identity,
 )
-from llm_compression.memory.storage.selection import strings
+from llm_compression.memory.storage.selection import in_order
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired, Unpack
@@ -58,18 +60,6 @@ class AddColumns(TypedDict):
     timestamps: Sequence[datetime | None] | datetime | None
     durations: NotRequired[Sequence[float | None] | None]
     replace: bool
-
-
-class Embeds(Protocol):
-    """What makes vectors, as `MultimodalEmbeddingProvider` does."""
-
-    def identity(self, modality: str) -> VectorIdentity:
-        """How vectors of ``text``, ``vision``, ``audio`` or ``clip`` are made."""
-
-    def embed(
-        self, modality: str, kind: str, inputs: Sequence[object], *, query: bool = False
-    ) -> np.ndarray:
-        """(n, d) float32 of inputs of a kind, ``text``, ``image`` or ``audio``."""
 
 
 class MultimodalStorage(ByModality):
@@ -111,13 +101,10 @@ class MultimodalStorage(ByModality):
             on_damage=on_damage,
             auto_compact=auto_compact,
         )
-        for name in ("identity", "embed"):
-            if provider is not None and not callable(getattr(provider, name, None)):
-                raise InputError(
-                    f"the provider, {type(provider).__name__}, has no method {name!r}; take a "
-                    "MultimodalEmbeddingProvider, or give it the methods of Embeds (docs/memory.md)"
-                )
+        if provider is not None:
+            check_provider(provider)
         self.provider = provider
+        self._reopen = partial(self._reopen, provider=provider)
 
     def add_texts(
         self,
@@ -180,9 +167,10 @@ class MultimodalStorage(ByModality):
     ) -> list[str]:
         """Embed and store sounds, as `add_texts`; those that are no paths need ``sources``.
 
-        ``durations`` are seconds.
+        ``durations`` are seconds, by default as many as each sound says that it has.
         """
         given = listed("audio", sounds)
+        durations = seconds_of(given) if durations is None else durations
         return self._add(
             "audio", "audio", given, sources=sources_of(given, sources), ids=ids, metadata=metadata,
             timestamps=timestamps, durations=durations, replace=replace,
@@ -208,7 +196,7 @@ class MultimodalStorage(ByModality):
             audio: a sound, or several; among ``audio``.
             modality: whose dataset.
             top_k: matches of each query.
-            options: those of `VectorReader.search`.
+            options: those of `VectorReader.search`; ``identity`` is by default the provider's.
 
         Raises:
             InputError: a query that cannot be, or there is no provider.
@@ -226,12 +214,18 @@ class MultimodalStorage(ByModality):
         kind = asked[0]
         among = modality or _MODALITY[kind]
         inputs, single = as_list(kind, given[kind])
-        vectors = self._provider.embed(among, kind, inputs, query=True)
-        options = {"identity": self._provider.identity(among), **options}
+        vectors = embedded(self._provider, among, kind, inputs, query=True)
+        options["identity"] = options.get("identity") or self._provider.identity(among)
         return super().search(vectors[0] if single else vectors, among, top_k, **options)
 
-    def store_table(self, modality: str, table: pa.Table, *, replace: bool = False) -> int:
-        """Store the rows of an Arrow table, such as `query` gives, and say how many.
+    def store_table(
+        self,
+        modality: str,
+        table: pa.Table | pa.RecordBatch | pa.RecordBatchReader,
+        *,
+        replace: bool = False,
+    ) -> int:
+        """Store the rows of an Arrow table, such as `query` gives, or of batches; say how many.
 
         Columns ``embedding_id``, the modality's source (``text_id``, ``image_id``, ``audio_id``,
         ``source_id``) and ``embedding`` must be there; ``model``, ``modality``, ``timestamp``,
@@ -242,6 +236,7 @@ class MultimodalStorage(ByModality):
             IdentityMismatchError: rows were made otherwise than the table's metadata says.
         """
         check_modality(modality)
+        table = as_table(table)
         identity = stated_identity(table)
         check_fingerprints(table, identity)
         return sum(
@@ -268,12 +263,12 @@ class MultimodalStorage(ByModality):
         self, modality: str, kind: str, inputs: list[Any], **columns: Unpack[AddColumns]
     ) -> list[str]:
         names = columns["ids"]
-        ids = [uuid.uuid4().hex for _ in inputs] if names is None else strings(names, "ids")
+        ids = [uuid.uuid4().hex for _ in inputs] if names is None else in_order(names, "ids")
         self.store(
             modality,
             ids,
             columns["sources"],
-            self._provider.embed(modality, kind, inputs),
+            embedded(self._provider, modality, kind, inputs),
             identity=self._provider.identity(modality),
             kinds=[kind] * len(ids),
             metadata=columns["metadata"],

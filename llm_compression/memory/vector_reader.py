@@ -5,8 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.modalities import MODALITIES, check_modality
@@ -17,7 +19,7 @@ from llm_compression.memory.storage.layout import EMBEDDING, SCALE
 from llm_compression.memory.storage.predecessor import refuse_predecessor
 from llm_compression.memory.storage.selection import identity_in, joined, select, shown, visible
 from llm_compression.memory.storage.stats import Damage, DatasetStats, damages, stats_of
-from llm_compression.multimodal.inputs import check_choice, check_count
+from llm_compression.multimodal.inputs import check_choice
 
 
 class VectorReader:
@@ -70,7 +72,10 @@ class VectorReader:
         columns: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> pa.Table:
-        """Rows that meet all conditions, in the order of storing; ``embedding`` is float32.
+        """Rows that meet all conditions; ``embedding`` is float32.
+
+        They come in the order of storing; where a dataset has several identities or dtypes, that
+        holds among the rows of each.
 
         Args:
             modality: whose dataset.
@@ -81,7 +86,7 @@ class VectorReader:
             since: rows not older than this; ``until`` likewise.
             until: see ``since``.
             filter: by columns and metadata, as ``{"speaker": "ann", "year": {"$gte": 2020}}``.
-            columns: by default all.
+            columns: by default all; at least one.
             limit: at most so many rows, the first ones.
 
         Raises:
@@ -90,8 +95,7 @@ class VectorReader:
             StorageError: the rows are of different widths; ask for one model.
         """
         dataset = self.dataset(modality)
-        if limit is not None and limit != 0:
-            limit = check_count(limit, "limit")
+        limit = None if limit is None else _limit(limit)
         selection = select(
             modality,
             embedding_ids=embedding_ids,
@@ -154,7 +158,8 @@ class VectorReader:
             metric: ``cosine`` or ``dot``.
             method: ``exact`` compares with every row in float32; ``int8`` and ``binary`` compare
                 with every row in few bits, then score the best again in float32; ``approximate``
-                asks the index of `VectorStorage.build_index`, and scores again too.
+                asks the index of `VectorStorage.build_index`, and scores again too; it may miss
+                rows, most of all where thousands are parallel (``docs/search.md``).
             dim: compare the first values only, as Matryoshka models are trained for; ``exact``
                 alone.
             oversample: candidates of a first pass for each match; None takes what is enough for
@@ -193,7 +198,11 @@ class VectorReader:
     def prepare_search(
         self, modality: str, *, method: str = "exact", show_progress: bool | None = None
     ) -> None:
-        """Make now what the first search would make; None shows progress for long work."""
+        """Make now what the first search would make; None shows progress for long work.
+
+        Raises:
+            DamagedStorageError: a file is damaged, unless ``on_damage="skip"`` leaves such out.
+        """
         options = SearchOptions(method=method)
         check_modality(modality)
         self._searchers[modality].prepare(options, show=show_progress)
@@ -205,3 +214,9 @@ class VectorReader:
     def get_storage_stats(self) -> dict[str, DatasetStats]:
         """For each modality rows, files, bytes on disk, models and widths."""
         return {name: stats_of(dataset) for name, dataset in self._datasets.items()}
+
+
+def _limit(limit: object) -> int:
+    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool) and limit >= 0:
+        return int(limit)
+    raise InputError(f"limit is {limit!r}; it must be a whole number, 0 or more")

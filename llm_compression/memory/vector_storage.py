@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from llm_compression.memory.storage.compaction import after_step, compact
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.layout import DTYPES
 from llm_compression.memory.storage.rows import as_vectors, build, is_unit
-from llm_compression.memory.storage.selection import identity_in, kinds_of, strings
+from llm_compression.memory.storage.selection import identity_in, in_order, kinds_of, strings
 from llm_compression.memory.storage.update import RowChange
 from llm_compression.memory.vector_reader import VectorReader
 from llm_compression.multimodal.inputs import check_choice
@@ -56,6 +57,14 @@ class VectorStorage(VectorReader):
         super().__init__(path, several_models=several_models, on_damage=on_damage)
         check_choice(dtype, "dtype", DTYPES)
         self.dtype, self._auto_compact = dtype, auto_compact
+        self._reopen: partial[VectorStorage] = partial(
+            type(self), self.path, dtype=dtype, several_models=several_models,
+            on_damage=on_damage, auto_compact=auto_compact,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """By its path and options: another process opens it there."""
+        return self._reopen, ()
 
     def store(
         self,
@@ -81,7 +90,8 @@ class VectorStorage(VectorReader):
             embeddings: (n, d) floats.
             model: a name for the model; by default the start of its fingerprint.
             identity: how the vectors were made, as a provider's ``identity`` says. Without it
-                the name alone says what they may be compared with.
+                the model's name says what they may be compared with, and the first vectors of
+                that name whether all have unit length; `VectorIdentity.declared` states both.
             kinds: in ``clip``, what each was made from, ``text`` or ``image``.
             metadata: what JSON can hold, one dict for each row; `query` and `search` filter by it.
             timestamps: by default now; a time without a zone is UTC.
@@ -95,11 +105,12 @@ class VectorStorage(VectorReader):
             OutputError: the disk is full, or the folder cannot be written.
         """
         dataset = self.dataset(modality)
-        ids = strings(ids, "ids")
+        ids = in_order(ids, "ids")
         vectors = as_vectors(embeddings, len(ids))
         (model,) = strings([model], "model") if model else (None,)
         made = identity_in(
-            modality, identity or self._declared(modality, model or UNNAMED, vectors)
+            modality,
+            self._declared(modality, model or UNNAMED, vectors) if identity is None else identity,
         )
         rows = build(
             made,
@@ -145,6 +156,7 @@ class VectorStorage(VectorReader):
 
         Raises:
             UnknownIdError: it is not stored.
+            IdentityMismatchError: the new vector has another width.
             InputError: a value that cannot be.
         """
         change = RowChange(embedding, source, metadata, timestamp, duration)
@@ -170,6 +182,7 @@ class VectorStorage(VectorReader):
         Raises:
             MissingDependencyError: usearch is not installed.
             OutputError: the disk is full, or the folder cannot be written.
+            DamagedStorageError: a file is damaged, unless ``on_damage="skip"`` leaves such out.
         """
         dataset = self.dataset(modality)
         searcher = self._searchers[modality]

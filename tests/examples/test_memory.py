@@ -28,7 +28,8 @@ def test_a_second_run_finds_what_the_first_one_stored(
     Image.fromarray(pictures(1)[0]).save(image)
     soundfile.write(sound, noise(1.5), RATE)
     models = ["--text", tiny_table, "--clip", tiny_clip_table, "--audio", tiny_whisper_table]
-    inputs = ["--notes", "a cat", "the dog runs", "--images", image, "--sounds", sound]
+    inputs = ["--notes", "a cat", "the dog runs", "a cat"]
+    inputs += ["--images", image, image, "--sounds", sound, sound]
     first = run(tmp_path / "memory", *models, *inputs)
     assert run(tmp_path / "memory", *models, *inputs) == first
     again = run(tmp_path / "memory", *models, "--like", sound)

@@ -1,6 +1,7 @@
 """What other processes do to a cache: module-level functions, so that they can be named to them."""
 
 import os
+import resource
 import signal
 import threading
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llm_compression.errors import OutputError
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.identity import VectorIdentity
 
@@ -63,12 +65,11 @@ def fork_within(pipe: Connection, path: Path) -> None:
     keep(cache, 1)
     begun, done = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        with cache._file.connected(write=False):
-            begun.set()
-            done.wait()
+    def hold(_: object) -> None:
+        begun.set()
+        done.wait()
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=cache._file.read, args=(hold,))
     thread.start()
     begun.wait()
     child = os.fork()
@@ -80,3 +81,39 @@ def fork_within(pipe: Connection, path: Path) -> None:
     done.set()
     thread.join()
     pipe.send((ended, len(cache), wrong(cache, 1, 2)))
+
+
+Said = tuple[list[bool], int, str]  # which of 1, 2 are found, how many are held, what `put` said
+
+
+def use_without_rights(pipe: Connection, path: Path) -> None:
+    """Say what a cache does for a user who may write nothing."""
+    vector(0)  # what it imports another user may not read
+    if not os.getuid():
+        os.seteuid(65_534)
+    pipe.send(_used(path))
+
+
+def use_on_a_full_disk(pipe: Connection, path: Path) -> None:
+    """Say what a cache does where no file can grow."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    pipe.send(_used(path))
+
+
+def _used(path: Path) -> Said:
+    cache = EmbeddingCache(path)
+    try:
+        found = [one is not None for one in cache.get(IDENTITY, [content(1), content(2)])]
+        assert wrong(cache, 1, 2) == []
+        keep(cache, 2)
+    except OutputError as error:
+        return found, len(cache), str(error)
+    return found, len(cache), ""
+
+
+def keep_and_wait(pipe: Connection, path: Path) -> None:
+    """Keep a vector in the log, and hold the database open until told."""
+    cache = EmbeddingCache(path)
+    keep(cache, 1)
+    pipe.send("kept")
+    pipe.recv()

@@ -199,6 +199,29 @@ def test_tables_that_cannot_be_stored_are_refused(
     assert storage.count("text") == 0
 
 
+def test_batches_are_stored_as_a_table(tmp_path: Path) -> None:
+    table = stored_by(tmp_path / "first", "f" * 32)
+    readers = (table.to_reader(), table.to_batches()[0])
+    for i, given in enumerate(readers):
+        storage = MultimodalStorage(tmp_path / str(i))
+        assert storage.store_table("text", given) == 1
+        assert storage.query("text").equals(table, check_metadata=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"embedding_id": ["a"]}, "that is dict, no Arrow table"),
+        (None, "that is NoneType"),
+        (pa.table([["a"], ["b"]], ["text_id", "text_id"]), "two columns 'text_id'"),
+    ],
+    ids=["dict", "None", "twice"],
+)
+def test_what_is_no_table_is_refused(storage, given: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        storage.store_table("text", given)
+
+
 def test_tables_of_several_widths_are_refused(storage: MultimodalStorage) -> None:
     table = pa.table({"embedding_id": ["a", "b"], "text_id": ["x", "y"],
                       "embedding": [[1.0, 2.0], [3.0]]})  # fmt: skip

@@ -49,14 +49,11 @@ def test_a_full_disk_keeps_nothing_new_and_withholds_nothing(tmp_path, tiny_tabl
     cache = EmbeddingCache(tmp_path / "full.cache")
     provider = ArrowEngineProvider(tiny_table, cache=cache)
     first = provider.encode_batch(TEXTS[:2])
-    connected = cache._file.connected
 
-    def full(*, write: bool):
-        if write:
-            raise OutputError("database or disk is full")
-        return connected(write=False)
+    def full(_: object):
+        raise OutputError("database or disk is full")
 
-    monkeypatch.setattr(cache._file, "connected", full)
+    monkeypatch.setattr(cache._file, "write", full)
     np.testing.assert_array_equal(provider.encode_batch(TEXTS[:2]), first)
     with pytest.warns(NotCachedWarning, match="made, but not kept: database or disk is full"):
         made = provider.encode_batch(TEXTS)

@@ -176,27 +176,71 @@ def test_metadata_that_is_no_object_names_the_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "said"),
+    ("modality", "column", "values", "said"),
     [
-        ("metadata", ['{"a": NaN}', "{}"], "metadata that is no JSON"),
-        ("metadata", ["{", "{}"], "metadata that is no JSON"),
-        ("vision", [None, "x"], "no image_id"),
-        ("timestamp", [None, TIME], "no time"),
-        ("timestamp", [253402300800_000_000, 0], "beyond the year 9999"),
+        ("vision", "metadata", ['{"a": NaN}', "{}"], "metadata that is no JSON"),
+        ("vision", "metadata", ["{", "{}"], "metadata that is no JSON"),
+        ("vision", "image_id", [None, "x"], "no image_id"),
+        ("vision", "timestamp", [None, TIME], "no time"),
+        ("vision", "timestamp", [253402300800_000_000, 0], "beyond the year 9999"),
+        ("vision", "embedding_id", [None, "x"], "no embedding_id"),
+        ("vision", "embedding_id", ["", "x"], "no embedding_id"),
+        ("audio", "duration_seconds", [-1.0, None], "a duration that is no time"),
+        ("audio", "duration_seconds", [np.nan, 0.0], "a duration that is no time"),
+        ("audio", "duration_seconds", [np.inf, 3e38], "a duration that is no time"),
+        ("clip", "modality", ["sound", "text"], "a wrong modality"),
+        ("clip", "modality", [None, "image"], "a wrong modality"),
     ],
 )
 def test_rows_that_cannot_be_stored_are_named_or_left_out(
-    tmp_path: Path, column: str, values: list[object], said: str
+    tmp_path: Path, modality: str, column: str, values: list[object], said: str
 ) -> None:
-    file = write_old(tmp_path / "old", "vision", old_vectors(2))
-    name = SOURCES.get(column, column)
+    change(write_old(tmp_path / "old", modality, old_vectors(2)), column, values)
+    name = 0 if column == "embedding_id" else f"'{modality}-0'"
+    with pytest.raises(InputError, match=f"1 rows of {modality} have .*{said}.* {name} for one"):
+        migrate(tmp_path / "old", tmp_path / "new")
+    assert migrate(tmp_path / "old", tmp_path / "new", invalid="skip") == {modality: 1}
+
+
+def change(file: Path, column: str, values: object, kind: pa.DataType | None = None) -> None:
+    """Put other values into a column of an old file."""
     table = pq.read_table(file)
-    place = table.schema.get_field_index(name)
-    changed = pa.array(values, table.schema.field(name).type)
-    pq.write_table(table.set_column(place, name, changed), file)
-    with pytest.raises(InputError, match=f"1 rows of vision have .*{said}.*'vision-0' for one"):
+    place = table.schema.get_field_index(column)
+    changed = pa.array(values, kind or table.schema.field(column).type)
+    pq.write_table(table.set_column(place, column, changed), file)
+
+
+def test_rows_without_ids_are_all_left_out(tmp_path: Path) -> None:
+    file = write_old(tmp_path / "old", "vision", old_vectors(5))
+    change(file, "embedding_id", [None, "a", None, "", ""])
+    with pytest.raises(InputError, match="4 rows of vision have no embedding_id, 0 for one"):
         migrate(tmp_path / "old", tmp_path / "new")
     assert migrate(tmp_path / "old", tmp_path / "new", invalid="skip") == {"vision": 1}
+
+
+def test_lengths_that_cannot_be_compared_are_left_out(tmp_path: Path) -> None:
+    vectors = np.array([[1, 0], [3e38, 3e38], [1e-40, 0], [0, 0]], np.float32)
+    write_old(tmp_path / "old", "vision", vectors)
+    with pytest.raises(InputError, match=r"2 rows of vision have .* 'vision-1' for one"):
+        migrate(tmp_path / "old", tmp_path / "new")
+    assert migrate(tmp_path / "old", tmp_path / "new", invalid="skip") == {"vision": 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        (["2024-05-06"] * 2, pa.string(), "is string; make timestamps of it first"),
+        ([1, 2_000], pa.timestamp("ns"), "microseconds lose of it: .*; round it"),
+    ],
+)
+@pytest.mark.parametrize("invalid", ["error", "skip"])
+def test_times_of_another_type_are_told(
+    tmp_path: Path, values: list[object], kind: pa.DataType, said: str, invalid: str
+) -> None:
+    change(write_old(tmp_path / "old", "vision", old_vectors(2)), "timestamp", values, kind)
+    with pytest.raises(InputError, match=f"column 'timestamp' .*{said}"):
+        migrate(tmp_path / "old", tmp_path / "new", invalid=invalid)
+    assert not (tmp_path / "new").exists()
 
 
 def test_no_rows_are_no_error(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """MultimodalStorage: texts, images and sounds are stored, found again, and never mixed."""
 
+import io
+import pickle
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from llm_compression.errors import (
     ModalityUnavailableError,
     StorageError,
 )
+from llm_compression.memory.identity import VectorIdentity
+from llm_compression.memory.vector_storage import VectorStorage
 from tests.clip_checkpoints import pictures
 from tests.conftest import CheckpointFactory
 from tests.memory.conftest import MakeProvider, write_images, write_sounds
@@ -288,6 +292,73 @@ def test_sounds_made_otherwise_are_refused(
     filled, make_provider: MakeProvider, sound_files, options, message: str
 ) -> None:
     refused(MultimodalStorage(filled.path, make_provider(**options)), message, audio=sound_files[0])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.ones((1, 4), np.float32), r"Short, gave float32 of shape \(1, 4\) for 2 inputs"),
+        (np.ones(4), r"gave float64 of shape \(4,\) for 2 inputs; embed must give \(n, d\)"),
+        (None, r"gave object of shape \(\) for 2 inputs"),
+        ([[1.0], [1.0, 2]], "differ in width"),
+    ],
+    ids=str,
+)
+def test_what_a_provider_gives_is_checked(vectors: object, said: str, tmp_path: Path) -> None:
+    class Short:
+        """Embeds less than it should."""
+
+        def identity(self, modality: str) -> VectorIdentity:
+            return VectorIdentity.declared(modality, "m", 4, normalized=False, precision="float32")
+
+        def embed(self, *inputs: object, query: bool = False) -> object:
+            return vectors
+
+    storage = MultimodalStorage(tmp_path, Short())
+    storage.store("text", ["a"], ["a"], np.ones((1, 4)), identity=Short().identity("text"))
+    with pytest.raises(InputError, match=said):
+        storage.search(text=["x", "y"])
+    with pytest.raises(InputError, match=said):
+        storage.add_texts(["x", "y"])
+    assert storage.count("text") == 1
+
+
+def test_sounds_say_how_long_they_are(storage: MultimodalStorage, sound_files) -> None:
+    array = {"array": noise(0.5), "sampling_rate": RATE}
+    opened = io.BytesIO(sound_files[0].read_bytes())
+    sounds = [*sound_files, sound_files[0].read_bytes(), array, opened]
+    storage.add_sounds(sounds, sources=list("abcde"))
+    stored = storage.query("audio")["duration_seconds"].to_pylist()
+    assert stored == [1.5, 2.5, 1.5, 0.5, None]
+    storage.add_sounds(sound_files, durations=[None, 7])
+    assert storage.query("audio")["duration_seconds"].to_pylist()[5:] == [None, 7.0]
+
+
+def test_it_is_sent_by_its_path_and_options(tmp_path: Path, every) -> None:
+    options = {"dtype": "int8", "several_models": True, "on_damage": "skip", "auto_compact": False}
+    first = MultimodalStorage(tmp_path, every, **options)
+    first.add_texts(TEXTS, ids=list("abc"))
+    second = pickle.loads(pickle.dumps(first))
+    assert second._reopen.keywords == {**options, "provider": second.provider}
+    assert second.search(text=TEXTS[1], top_k=1)[0].embedding_id == "b"
+    second.store("text", ["d"], ["x"], np.eye(1, 3), model="other")
+    assert (type(second), first.count("text")) == (MultimodalStorage, 4)
+    plain = pickle.loads(pickle.dumps(VectorStorage(tmp_path, dtype="float16")))
+    assert (type(plain), plain.dtype, plain.count("text")) == (VectorStorage, "float16", 4)
+
+
+def test_inputs_and_ids_have_an_order(storage: MultimodalStorage) -> None:
+    with pytest.raises(InputError, match="a set has no order; give a list of text inputs"):
+        storage.add_texts(set(TEXTS))
+    with pytest.raises(InputError, match="one for each row, not set"):
+        storage.add_texts(TEXTS, ids={"1", "2", "3"})
+    assert storage.count("text") == 0
+
+
+def test_no_identity_is_that_of_the_provider(filled, make_checkpoint: CheckpointFactory) -> None:
+    other = MultimodalStorage(filled.path, MultimodalEmbeddingProvider(make_checkpoint(seed=1)))
+    with pytest.raises(IdentityMismatchError, match="model is"):
+        other.search(text=TEXTS[0], identity=None)
 
 
 def test_several_models_find_only_their_own(

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sqlite3
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy as np
 from llm_compression.errors import InputError, OutputError, TargetBusyError
 from llm_compression.files.paths import user_path
 from llm_compression.memory.cache.cache_file import CacheFile
+from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.multimodal.inputs import check_count
 
 _MOST_BYTES = 256 << 20
+_Row = tuple[str, bytes, bytes, bytes]  # the identity's key, content, vector and checksum
 _Found = tuple[int, bytes]  # the row's id, and its vector
 
 
@@ -47,7 +48,7 @@ class EmbeddingCache:
         self.max_entries = None if max_entries is None else check_count(max_entries, "max_entries")
         self.max_bytes = check_count(max_bytes, "max_bytes")
         self._file = CacheFile(None if path is None else user_path(path).absolute())
-        self._counting = threading.Lock()
+        self._counting = Guard()
         self._hits = self._misses = 0
 
     @property
@@ -66,14 +67,12 @@ class EmbeddingCache:
         return self._misses
 
     def __len__(self) -> int:
-        with self._file.connected(write=False) as connection:
-            return _totals(connection)[0]
+        return self._file.read(_totals)[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all vectors; in the file each takes 200 to 400 more with its keys."""
-        with self._file.connected(write=False) as connection:
-            return _totals(connection)[1]
+        return self._file.read(_totals)[1]
 
     def get(self, identity: VectorIdentity, contents: Sequence[bytes]) -> list[np.ndarray | None]:
         """The vector of each content, None where there is none.
@@ -84,13 +83,12 @@ class EmbeddingCache:
             StorageError, OutputError, TargetBusyError: the file cannot be used.
         """
         key = identity.key
-        with self._file.connected(write=False) as connection:
-            found = [self._read(connection, key, content) for content in contents]
+        found = self._file.read(lambda file: [self._read(file, key, one) for one in contents])
         used = [row for row in found if row is not None]
         if used:
             with suppress(OutputError, TargetBusyError):  # what was found is as good without
-                self._touch([row for row, _ in used])
-        with self._counting:
+                self._file.write(lambda file: _touch(file, [row for row, _ in used]))
+        with self._counting.lock:
             self._hits += len(used)
             self._misses += len(found) - len(used)
         return [None if row is None else np.frombuffer(row[1], np.float32) for row in found]
@@ -110,22 +108,15 @@ class EmbeddingCache:
             )
         key = identity.key
         stored = [vector.tobytes() for vector in vectors]
-        with self._file.connected(write=True) as connection:
-            now = _next_use(connection)
-            connection.executemany(
-                "INSERT OR IGNORE INTO vectors (model, content, vector, checksum, used) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [
-                    (key, content, vector, _checksum(key, content, vector), now)
-                    for content, vector in zip(contents, stored, strict=True)
-                ],
-            )
-            self._evict(connection)
+        rows = [
+            (key, content, vector, _checksum(key, content, vector))
+            for content, vector in zip(contents, stored, strict=True)
+        ]
+        self._file.write(lambda file: self._insert(file, rows))
 
     def clear(self) -> None:
         """Forget every vector."""
-        with self._file.connected(write=True) as connection:
-            connection.execute("DELETE FROM vectors")
+        self._file.write(lambda file: file.execute("DELETE FROM vectors"))
 
     def close(self) -> None:
         """Let go of the file; the cache opens it again when it is used again."""
@@ -150,12 +141,14 @@ class EmbeddingCache:
             raise self._file.damaged(f"the vector of row {number} is not the one that was kept")
         return number, vector
 
-    def _touch(self, rows: Sequence[int]) -> None:
-        """Note that rows are used now."""
-        with self._file.connected(write=True) as connection:
-            now = _next_use(connection)
-            touch = "UPDATE vectors SET used = ? WHERE id = ?"
-            connection.executemany(touch, [(now, row) for row in rows])
+    def _insert(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+        now = _next_use(connection)
+        connection.executemany(
+            "INSERT OR IGNORE INTO vectors (model, content, vector, checksum, used) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [(*row, now) for row in rows],
+        )
+        self._evict(connection)
 
     def _evict(self, connection: sqlite3.Connection) -> None:
         """Drop what was used longest ago until the rest is within the bounds."""
@@ -176,6 +169,13 @@ class EmbeddingCache:
 def _checksum(key: str, content: bytes, vector: bytes) -> bytes:
     """16 bytes of a row: its vector, and whose it is."""
     return hashlib.blake2b(key.encode() + content + vector, digest_size=16).digest()
+
+
+def _touch(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Note that rows are used now."""
+    now = _next_use(connection)
+    touch = "UPDATE vectors SET used = ? WHERE id = ?"
+    connection.executemany(touch, [(now, row) for row in rows])
 
 
 def _next_use(connection: sqlite3.Connection) -> int:

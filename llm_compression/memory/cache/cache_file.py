@@ -3,40 +3,27 @@
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from llm_compression.errors import (
     DamagedStorageError,
-    InputError,
     LLMCompressionError,
     OutputError,
     TargetBusyError,
 )
+from llm_compression.memory.cache.database import (
+    PATIENCE,
+    in_transaction,
+    open_database,
+    open_to_read,
+    roll_back,
+)
 
-_APPLICATION = 0x6C6C6D63  # "llmc", in the header of every cache
-_VERSION = 1
-_PAGE = 16384  # a page of 4096 would hold one vector of 512 and waste half of itself
-_PATIENCE = 60.0  # seconds to wait for other processes
-_PAUSE = 0.005
-_SCHEMA = """
-CREATE TABLE vectors (
-    id INTEGER PRIMARY KEY, model TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL,
-    checksum BLOB NOT NULL, used INTEGER NOT NULL, UNIQUE (model, content)
-);
-CREATE INDEX vectors_by_use ON vectors (used);
-CREATE TABLE totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT INTO totals VALUES (0, 0);
-CREATE TRIGGER vector_added AFTER INSERT ON vectors BEGIN
-    UPDATE totals SET entries = entries + 1, bytes = bytes + length(new.vector);
-END;
-CREATE TRIGGER vector_removed AFTER DELETE ON vectors BEGIN
-    UPDATE totals SET entries = entries - 1, bytes = bytes - length(old.vector);
-END;
-"""
+T = TypeVar("T")
 
 
 @dataclass
@@ -59,25 +46,40 @@ class CacheFile:
         # a connection must not cross a fork, not even to be closed
         self._by_process: dict[int, _Open] = {}
 
-    @contextmanager
-    def connected(self, *, write: bool) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time; with ``write`` in one transaction.
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` reads, one thread at a time; where none can be made, of an empty one.
 
         Raises:
             DamagedStorageError: the file is damaged, or no SQLite database at all.
             InputError: it is a database of something else.
             TargetBusyError: other processes write without an end.
-            OutputError: it cannot be read or written.
+            OutputError: it is there, and cannot be read.
         """
-        held = self._by_process.setdefault(os.getpid(), _Open())
+        held = self._held()
+        with held.lock:
+            try:
+                with self._errors():
+                    connection = self._settled(held)
+            except OutputError:  # it is not kept open, as it may come to be written
+                with self._errors(), closing(open_to_read(self.path)) as unwritable:
+                    return work(unwritable)
+            with self._errors():
+                return work(connection)
+
+    def write(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Let ``work`` write, all of it or nothing.
+
+        Raises:
+            DamagedStorageError, InputError, TargetBusyError: as of `read`.
+            OutputError: it cannot be written.
+        """
+        held = self._held()
         with held.lock, self._errors():
-            held.connection = held.connection or self._open()
-            with _transaction(held.connection) if write else nullcontext():
-                yield held.connection
+            in_transaction(self._settled(held), work)
 
     def close(self) -> None:
         """Let go of the file; it opens again when it is used again."""
-        held = self._by_process.setdefault(os.getpid(), _Open())
+        held = self._held()
         with held.lock, self._errors():
             if held.connection is not None:
                 held.connection.close()
@@ -94,41 +96,14 @@ class CacheFile:
             "another path, or delete it if it was one: it fills again"
         )
 
-    def _open(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self.path or ":memory:",
-            timeout=_PATIENCE,
-            isolation_level=None,  # transactions begin where this file says so
-            check_same_thread=False,  # the lock sees to that
-        )
-        try:
-            connection.execute(f"PRAGMA page_size = {_PAGE}")
-            with _transaction(connection):
-                self._claim(connection)
-            _log_ahead(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _held(self) -> _Open:
+        return self._by_process.setdefault(os.getpid(), _Open())
 
-    def _claim(self, connection: sqlite3.Connection) -> None:
-        """Make a new database a cache; of an existing one see that it is."""
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = connection.execute("SELECT name FROM sqlite_master").fetchone()
-        if not application and not tables:
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-            for statement in _statements():
-                connection.execute(statement)
-        elif (application, version) != (_APPLICATION, _VERSION):
-            raise InputError(
-                f"{self.path} is a database, but no embedding cache that this release knows; "
-                "choose another path"
-            )
+    def _settled(self, held: _Open) -> sqlite3.Connection:
+        """The open connection; what an exception in a rollback has left begun is rolled back."""
+        held.connection = held.connection or open_database(self.path)
+        roll_back(held.connection)
+        return held.connection
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -141,7 +116,7 @@ class CacheFile:
             if "locked" in str(error):
                 raise TargetBusyError(
                     f"the embedding cache {self.path} is held by another process for more than "
-                    f"{_PATIENCE:.0f} s; end it or choose another path"
+                    f"{PATIENCE:.0f} s; end it or choose another path"
                 ) from error
             raise self._unusable(error) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -154,43 +129,3 @@ class CacheFile:
             f"cannot use the embedding cache {self.path}: {what}; free space there, make it "
             "writable, or choose another path"
         )
-
-
-def _statements() -> Iterator[str]:
-    """The schema, statement by statement: a script would end the transaction."""
-    statement = ""
-    for line in _SCHEMA.splitlines():
-        statement += f"{line}\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _log_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log, for which SQLite does not wait by itself."""
-    deadline = time.monotonic() + _PATIENCE
-    while not _switched(connection, last=time.monotonic() > deadline):
-        time.sleep(_PAUSE)
-
-
-def _switched(connection: sqlite3.Connection, *, last: bool) -> bool:
-    """Whether it could be done; on the ``last`` attempt an error that it could not."""
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:  # another process does the same at this moment
-        if last or "locked" not in str(error):
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has rolled it back already
-            connection.execute("ROLLBACK")
-        raise

@@ -102,8 +102,8 @@ class Model:
 def no_model(modality: str) -> ModalityUnavailableError:
     """The error that no model was given for a modality: how to give one."""
     return ModalityUnavailableError(
-        f"there is no {modality} model here; give MultimodalEmbeddingProvider a "
-        f"{modality}_model_path: a weight table, a checkpoint folder or a hub id such as "
+        f"there is no {modality} model here; give MultimodalEmbeddingProvider "
+        f"{modality}_model_path=, a weight table, a checkpoint folder or a hub id such as "
         f"{_EXAMPLES[modality]}"
     )
 

@@ -5,6 +5,7 @@ fragments, which are searched exactly until they are large, and what was deleted
 the index finds. `docs/decisions/0003-approximate-index.md` says why usearch, and its parameters.
 
 Equal vectors stand in it once: among many that are equal, a walk through the graph finds no others.
+Parallel ones that differ in length stand in it one by one, and thousands of them are in its way.
 """
 
 import math

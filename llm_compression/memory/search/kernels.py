@@ -49,6 +49,7 @@ def int8_scores(queries: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> n
     return found.T
 
 
+WIDEST = (2**31 - 1) // (255 * 127)  # values of which int8 products fit the 32 bits of their sums
 OFFSET = 128  # of the codes: processors multiply unsigned bytes by signed ones
 
 
@@ -78,18 +79,6 @@ def _differing(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-
-
-def lengths(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,) Euclidean lengths, in blocks that stay in the cache.
-
-    The sums are of float64, as squares of float32 values leave its range.
-    """
-    found = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), 4096):
-        block = vectors[start : start + 4096].astype(np.float64)
-        found[start : start + 4096] = np.sqrt(np.einsum("nd,nd->n", block, block))
-    return found
 
 
 def _stretches(n: int, most: int) -> list[slice]:

@@ -13,7 +13,11 @@ from llm_compression.memory.storage.arrow import time
 
 
 def matches(
-    best: Best, parts: Sequence[Part], source: str, threshold: float | None
+    best: Best,
+    parts: Sequence[Part],
+    source: str,
+    factors: np.ndarray,
+    threshold: float | None,
 ) -> list[list[Match]]:
     """Those of each query that score at least ``threshold``, best first.
 
@@ -21,16 +25,17 @@ def matches(
         best: rows by their numbers among all of ``parts``.
         parts: where those rows stand, in their order.
         source: the column that says what each vector was made of.
+        factors: (m,) float64, by which the scores of each query are multiplied.
         threshold: None for all.
     """
-    kept = best.rows >= 0
+    kept, scores = best.rows >= 0, best.scores * factors[:, None]
     if threshold is not None:
-        kept &= best.scores >= threshold
+        kept &= scores >= threshold
     starts = [part.start for part in parts]
     where = np.searchsorted(starts, best.rows, "right") - 1
     found = []
     for i, keep in enumerate(kept):
-        columns = (of_all[i, keep].tolist() for of_all in (where, best.rows, best.scores))
+        columns = (of_all[i, keep].tolist() for of_all in (where, best.rows, scores))
         of_one = zip(*columns, strict=True)
         found.append([_match(parts[part], row, score, source) for part, row, score in of_one])
     return found

@@ -76,6 +76,10 @@ class SearchOptions:
             isinstance(least, bool) or not isinstance(least, Real) or least != least  # noqa: PLR0124
         ):
             raise InputError(f"threshold is {least!r}; it must be a number")
+        try:
+            object.__setattr__(self, "threshold", None if least is None else float(least))
+        except OverflowError:
+            raise InputError("threshold is an integer beyond every score; give another") from None
 
     @property
     def candidates(self) -> int:

@@ -9,6 +9,7 @@ from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import FragmentIndex
 from llm_compression.memory.search.options import SearchOptions
 from llm_compression.memory.search.twin import Twin, sign_bits
+from llm_compression.memory.storage.layout import SHORTEST
 
 _FEW = 4  # a filter that leaves less than one row in so many has them gathered first
 
@@ -100,5 +101,5 @@ class Part:
         """Inner products with unit queries as cosines, where those are asked for."""
         lengths = self.twin.lengths(width) if options.metric == "cosine" else None
         if lengths is not None:
-            scores /= np.where(lengths[rows] == 0, 1, lengths[rows])
+            scores /= np.where(lengths[rows] < SHORTEST, 1, lengths[rows])
         return scores

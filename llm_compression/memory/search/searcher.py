@@ -1,8 +1,9 @@
 """Searcher: the search of one dataset, and the twins that it has open."""
 
-import threading
+import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +15,7 @@ from llm_compression.errors import (
     InputError,
     StorageError,
 )
+from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import (
@@ -24,6 +26,7 @@ from llm_compression.memory.search.index import (
     usearch,
     wants_index,
 )
+from llm_compression.memory.search.kernels import WIDEST
 from llm_compression.memory.search.matches import matches
 from llm_compression.memory.search.options import Match, SearchOptions
 from llm_compression.memory.search.part import Part
@@ -31,7 +34,7 @@ from llm_compression.memory.search.twin import Twin
 from llm_compression.memory.storage.dataset import Dataset
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import SOURCES
-from llm_compression.memory.storage.rows import as_vectors
+from llm_compression.memory.storage.rows import as_array, as_vectors
 from llm_compression.memory.storage.snapshot import (
     Conditions,
     DamagedFragmentWarning,
@@ -55,8 +58,8 @@ class Searcher:
     def __init__(self, dataset: Dataset, *, skip_damaged: bool = False) -> None:
         self._dataset, self._skip_damaged = dataset, skip_damaged
         self._twins: dict[str, Twin] = {}
-        self._indexes: dict[str, FragmentIndex] = {}
-        self._guard = threading.Lock()
+        self._indexes: dict[int, dict[str, FragmentIndex]] = {}  # by process: they hold locks
+        self._guard = Guard()
 
     def search(self, queries: np.ndarray, options: SearchOptions) -> list[list[Match]]:
         """The best matches of each of (m, d) queries, of `as_queries`, best first.
@@ -80,7 +83,8 @@ class Searcher:
                 fragments, len(fragments), "file", show=show, long=_LONG, size=_one, what="twins"
             )
             for fragment in shown:
-                self._twin(fragment).first_pass(options.method)
+                with self._skipping():
+                    self._twin(fragment).first_pass(options.method)
 
         self._dataset.reading(work)
 
@@ -97,11 +101,14 @@ class Searcher:
 
         def work(version: Snapshot) -> int:
             due = [fragment for fragment in version.fragments if wants_index(fragment, check=check)]
+            made = 0
             for fragment in with_progress(
                 due, len(due), "file", show=show, long=_LONG, size=_one, what="indexes"
             ):
-                build_index(self._twin(fragment))
-            return len(due)
+                with self._skipping():
+                    build_index(self._twin(fragment))
+                    made += 1
+            return made
 
         return self._dataset.reading(work)
 
@@ -111,7 +118,7 @@ class Searcher:
         if not version.fragments:
             return [[] for _ in queries]
         identity = _identity(version, options, str(self._dataset.folder))
-        prepared = _prepared(queries, identity, options)
+        prepared, factors = _prepared(queries, identity, options)
         parts = list(self._parts(version, identity, options))
         count = sum(part.count for part in parts)
         if not count:
@@ -124,7 +131,7 @@ class Searcher:
                 part.propose_some(prepared, some, best, options)
         if options.scores_again:
             best = _scored_again(prepared, best, parts, options)
-        return matches(best, parts, SOURCES[self._dataset.modality], options.threshold)
+        return matches(best, parts, SOURCES[self._dataset.modality], factors, options.threshold)
 
     def _parts(
         self, version: Snapshot, identity: VectorIdentity, options: SearchOptions
@@ -139,37 +146,43 @@ class Searcher:
             if not identity.fits(fragment.identity) or not options.selection.overlaps(fragment):
                 continue
             rows = None if of_ids is None else of_ids.get(fragment.path.name, _NONE)
-            try:
+            with self._skipping():
                 twin = self._twin(fragment)
                 allowed = _allowed(fragment, twin, rows, conditions)
-            except DamagedStorageError as error:
-                if not self._skip_damaged:
-                    raise
-                warnings.warn(str(error), DamagedFragmentWarning, stacklevel=2)
-                continue
-            index = self._index(twin) if options.method == "approximate" else None
-            yield Part(twin, index, start, allowed)
-            start += len(twin.vectors)
+                index = self._index(twin) if options.method == "approximate" else None
+                yield Part(twin, index, start, allowed)
+                start += len(twin.vectors)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Leave out a fragment that is damaged, with a warning, where such are to be skipped."""
+        try:
+            yield
+        except DamagedStorageError as error:
+            if not self._skip_damaged:
+                raise
+            warnings.warn(str(error), DamagedFragmentWarning, stacklevel=4)
 
     def _twin(self, fragment: Fragment) -> Twin:
         name = fragment.path.name
-        with self._guard:
+        with self._guard.lock:
             if name not in self._twins:
                 self._twins[name] = Twin(fragment)
             return self._twins[name]
 
     def _index(self, twin: Twin) -> FragmentIndex | None:
         name = twin.fragment.path.name
-        with self._guard:
-            if name not in self._indexes and (found := open_index(twin)):
-                self._indexes[name] = found
-            return self._indexes.get(name)
+        with self._guard.lock:
+            opened = self._indexes.setdefault(os.getpid(), {})
+            if name not in opened and (found := open_index(twin)):
+                opened[name] = found
+            return opened.get(name)
 
     def _forget(self, version: Snapshot) -> None:
         """Close what is of fragments that there are no more."""
         names = {fragment.path.name for fragment in version.fragments}
-        with self._guard:
-            for opened in (self._twins, self._indexes):
+        with self._guard.lock:
+            for opened in (self._twins, self._indexes.get(os.getpid(), {})):
                 for name in opened.keys() - names:
                     del opened[name]
 
@@ -180,11 +193,12 @@ def as_queries(queries: Any) -> tuple[np.ndarray, bool]:
     Raises:
         InputError: anything else, or NaN.
     """
-    try:
-        given = np.asarray(queries)
-    except ValueError as error:
-        raise InputError("the queries differ in width; one model makes one width") from error
-    single = given.ndim == 1
+    given = as_array(queries)
+    if given.dtype.kind not in "fiu" or given.ndim not in (1, 2) or not given.shape[-1]:
+        raise InputError(
+            f"a query is (d,) floats, several are (m, d), not {given.dtype} of shape {given.shape}"
+        )
+    given, single = given.astype(np.promote_types(given.dtype, np.float32)), given.ndim == 1
     return as_vectors(given[None] if single else given), single
 
 
@@ -207,10 +221,20 @@ def _identity(version: Snapshot, options: SearchOptions, where: str) -> VectorId
     return max(stored, key=lambda one: one.pooling)  # the one that states it
 
 
-def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOptions) -> np.ndarray:
-    """Queries cut to ``dim``, and of unit length where cosines are asked for."""
+def _prepared(
+    queries: np.ndarray, identity: VectorIdentity, options: SearchOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries cut to ``dim``, with lengths of about 1, and what their scores are multiplied by.
+
+    Cosines ask for unit length. Else the factor is a power of two, so that nothing is rounded.
+    """
     if options.dim is not None and options.dim > identity.dimension:
         raise InputError(f"dim is {options.dim}, the vectors are {identity.dimension} wide")
+    if options.method == "int8" and identity.dimension > WIDEST:
+        raise InputError(
+            f"method='int8' adds up {WIDEST} values at most, the vectors are "
+            f"{identity.dimension} wide; use another method"
+        )
     width = options.dim or identity.dimension
     if queries.shape[1] not in (width, identity.dimension):
         raise IdentityMismatchError(
@@ -220,8 +244,13 @@ def _prepared(queries: np.ndarray, identity: VectorIdentity, options: SearchOpti
     cut = queries[:, :width]
     if not cut.any(axis=1).all():
         raise InputError("a query is a zero vector, which is like nothing; a blank text has none")
-    unit = unit_rows(cut.astype(np.float64)) if options.metric == "cosine" else cut
-    return np.ascontiguousarray(unit, np.float32)
+    exact = cut.astype(np.float64)
+    factors: np.ndarray = np.ldexp(1.0, np.frexp(np.linalg.norm(exact, axis=1))[1])
+    if options.metric == "cosine":
+        exact, factors = unit_rows(exact), np.ones(len(exact))
+    else:
+        exact /= factors[:, None]
+    return np.ascontiguousarray(exact, np.float32), factors
 
 
 def _allowed(

@@ -1,12 +1,13 @@
 """Twin: a fragment as uncompressed Arrow, memory-mapped, which is what searches read."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.memory.search.kernels import OFFSET, lengths
+from llm_compression.memory.guard import Guard
+from llm_compression.memory.search.kernels import OFFSET
 from llm_compression.memory.search.sidecar import mapped_table
 from llm_compression.memory.storage.fragment import Fragment
 from llm_compression.memory.storage.layout import (
@@ -14,6 +15,7 @@ from llm_compression.memory.storage.layout import (
     SCALE,
     decode_vectors,
     encode_vectors,
+    lengths,
     to_int8,
 )
 
@@ -43,6 +45,8 @@ class Twin:
         stored = _whole(self._table[_LENGTH]).to_numpy()
         self._lengths = None if (np.abs(stored - 1) <= _UNIT).all() else stored
         self._prefixes: dict[int, np.ndarray] = {}
+        self._opened: dict[str, pa.Table] = {}
+        self._guard = Guard()
 
     def lengths(self, dim: int) -> np.ndarray | None:
         """Lengths (n,) of the first ``dim`` of each vector; None if all are 1."""
@@ -60,17 +64,17 @@ class Twin:
         """What stands in a column of one row."""
         return self._table[column][row]
 
-    @functools.cached_property
+    @property
     def int8(self) -> tuple[np.ndarray, np.ndarray]:
         """Codes (n, d) uint8 and scales (n,); (codes - 128) * scales is near to ``vectors``."""
-        table = mapped_table(self.fragment, "uint8", self._to_int8)
+        table = self._made_once("uint8", self._to_int8)
         codes = _bytes_matrix(table["codes"].chunk(0), np.uint8)
         return codes, table["scales"].chunk(0).to_numpy()
 
-    @functools.cached_property
+    @property
     def bits(self) -> np.ndarray:
         """Signs of ``vectors``, packed: (n, ceil(d / 64)) uint64."""
-        table = mapped_table(self.fragment, "bits", self._to_bits)
+        table = self._made_once("bits", self._to_bits)
         return _bytes_matrix(table["bits"].chunk(0), np.uint64)
 
     def first_pass(self, method: str) -> None:
@@ -79,6 +83,13 @@ class Twin:
             _ = self.int8
         elif method == "binary":
             _ = self.bits
+
+    def _made_once(self, kind: str, build: Callable[[], pa.Table]) -> pa.Table:
+        """What a first pass reads, made by one thread where several ask."""
+        with self._guard.lock:
+            if kind not in self._opened:
+                self._opened[kind] = mapped_table(self.fragment, kind, build)
+            return self._opened[kind]
 
     def _to_int8(self) -> pa.Table:
         codes, scales = to_int8(self.vectors)

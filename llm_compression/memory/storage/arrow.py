@@ -16,6 +16,25 @@ from llm_compression.memory.storage.layout import EMBEDDING, SOURCES, TIMESTAMP
 from llm_compression.spec import codec
 
 
+def as_table(given: object) -> pa.Table:
+    """A table, a record batch, or what a reader of such gives, as a table.
+
+    Raises:
+        InputError: it is another thing, or has two columns of one name.
+    """
+    if isinstance(given, pa.RecordBatch):
+        given = pa.Table.from_batches([given])
+    if isinstance(given, pa.RecordBatchReader):
+        given = given.read_all()
+    if not isinstance(given, pa.Table):
+        kind = type(given).__name__
+        raise InputError(f"that is {kind}, no Arrow table; make one by pyarrow.table(...)")
+    names: list[str] = given.column_names
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"the table has two columns {twice[0]!r}; rename or drop one")
+    return given
+
+
 def stated_identity(table: pa.Table) -> VectorIdentity | None:
     """The identity that `VectorReader.query` puts into a table's metadata."""
     content = (table.schema.metadata or {}).get(IDENTITY_KEY)

@@ -2,10 +2,12 @@
 
 An attribute is a key and one value: nested objects give keys joined by dots, lists one attribute
 for each element. So ``{"tags": ["a", "b"], "by": {"age": 7}}`` has ``tags`` = a, ``tags`` = b and
-``by.age`` = 7, and a condition holds where any attribute of its key meets it.
+``by.age`` = 7, and a condition holds where any attribute of its key meets it. An empty list or
+object has NaN, which is there and equals nothing.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +34,8 @@ def metadata_columns(metadata: Sequence[Mapping[str, Any] | None]) -> tuple[pa.A
         try:
             texts.append(json.dumps(_keyed(given), **_STRICT))
             texts[-1].encode()  # or a lone surrogate would pass
-            found.append(list(_attributes(json.loads(texts[-1]), "")))
+            about = json.loads(texts[-1])
+            found.append(list(_attributes(about, "")) if about else [])
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"metadata of row {row} is no JSON: {error}; give strings, numbers, "
@@ -64,7 +67,9 @@ _ELEMENT = pa.field("element", ATTRIBUTE, nullable=False)
 
 
 def _attributes(value: Any, key: str) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
+    if value in ([], {}):
+        yield {"key": key, "number": math.nan}
+    elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _attributes(inner, f"{key}.{name}" if key else name)
     elif isinstance(value, list):

@@ -6,7 +6,6 @@ the version before or the one after. Files that no manifest names are garbage, w
 removes.
 """
 
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ import pyarrow as pa
 from llm_compression.errors import DuplicateIdError, UnknownIdError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import durable_folder, locked
+from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.fragment import (
     Fragment,
@@ -78,7 +78,7 @@ class Dataset:
         self.folder, self.modality = folder, modality
         self._several_models, self._skip_damaged = several_models, skip_damaged
         self._latest: tuple[bytes | None, Snapshot] | None = None
-        self._guard = threading.Lock()
+        self._guard = Guard()
 
     def snapshot(self) -> Snapshot:
         """The version that stands now.
@@ -87,7 +87,7 @@ class Dataset:
             DamagedStorageError: the manifest is damaged.
         """
         content = read_bytes(self.folder)
-        with self._guard:
+        with self._guard.lock:
             if self._latest is None or self._latest[0] != content:
                 known = self._latest[1].fragments if self._latest else []
                 manifest = parse(content, self.folder, self.modality)
@@ -149,12 +149,12 @@ class Dataset:
 
         Raises:
             UnknownIdError: it is not stored.
-            IdentityMismatchError: the vectors there were made differently.
+            IdentityMismatchError: the new vector is not made as the old one.
         """
         with self.writing() as snapshot:
             fragment, row = self._all(snapshot, [one], missing_ok=False)[one]
             rows = change(fragment.table(rows=np.array([row])), fragment.identity)
-            self._check_identity(snapshot, rows.identity)
+            rows.identity.check(fragment.identity, str(self.folder))
             self.commit(snapshot, Change(self._write(rows), {fragment.path.name: np.array([row])}))
 
     @contextmanager

@@ -41,7 +41,7 @@ _ORDER: dict[str, Callable[..., Any]] = {
 }
 _EXACT = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}  # for what floats do not tell apart
 _INT64 = 1 << 63
-_VALUES = (str, bool, int, float, datetime, np.integer, np.floating)
+_VALUES = (str, bool, int, float, datetime)
 _OPERATORS = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$exists")
 
 
@@ -94,8 +94,11 @@ class Filter:
         if operator in ("$ne", "$nin"):  # also of rows that have no such value
             inner = self._test(name, "$eq" if operator == "$ne" else "$in", value)
             return lambda table: ~inner(table)
+        value = _plain(value)
         _check_value(name, operator, value)
         column = name in self._names
+        if not column:
+            _refuse_times(name, [one for _, one in _tests(operator, value)])
         self.columns.add(name if column else ATTRIBUTES)
         if column:
             return lambda table: _by_chunk(table[name], _column_mask, operator, value)
@@ -129,6 +132,20 @@ def _list(name: object, value: Any) -> list[Any]:
     return list(value)
 
 
+def _plain(value: Any) -> Any:
+    """The same with numbers of Python in the place of numpy's, which compare otherwise."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.floating):
+        return float(value)
+    return value.item() if isinstance(value, (np.integer, np.bool_)) else value
+
+
+def _tests(operator: str, value: Any) -> list[tuple[str, Any]]:
+    """Operators and values of which one must hold."""
+    return [("$eq", one) for one in value] if operator == "$in" else [(operator, value)]
+
+
 def _check_value(name: str, operator: str, value: Any) -> None:
     if operator == "$exists" and not isinstance(value, bool):
         raise InputError(f"$exists of {name!r} is true or false, not {value!r}")
@@ -143,6 +160,15 @@ def _check_value(name: str, operator: str, value: Any) -> None:
             raise InputError(f"{operator} of {name!r} needs a number, string or time, not {one!r}")
 
 
+def _refuse_times(name: str, values: Sequence[Any]) -> None:
+    """Metadata holds no times, and texts of different zones do not stand in their order."""
+    if any(isinstance(one, datetime) for one in values):
+        raise InputError(
+            f"{name!r} is metadata, which holds no times; store them as ISO strings of one zone, "
+            "and compare with such a string (the column 'timestamp' takes a datetime)"
+        )
+
+
 def _numpy(mask: Any) -> Mask:
     """An Arrow mask as numpy; null is no."""
     found: Mask = np.asarray(pc.fill_null(mask, pa.scalar(value=False)), bool)
@@ -152,8 +178,8 @@ def _numpy(mask: Any) -> Mask:
 def _column_mask(column: pa.Array, operator: str, value: Any) -> Mask:
     if operator == "$exists":
         return _numpy(column.is_valid() if value else column.is_null())
-    values = _list(operator, value) if operator == "$in" else [value]
-    return _any([_compare(column, operator, one) for one in values], len(column))
+    tests = _tests(operator, value)
+    return _any([_compare(column, test, one) for test, one in tests], len(column))
 
 
 def _compare(column: pa.Array, operator: str, value: Any) -> Mask:
@@ -194,7 +220,7 @@ def _scalar(kind: pa.DataType, value: Any) -> pa.Scalar | None:
 
 def _beside_integers(value: Any) -> pa.Scalar:
     """An integer where it can be one, as float64 does not tell large ones apart."""
-    whole = isinstance(value, (int, np.integer)) or float(value).is_integer()
+    whole = isinstance(value, int) or value.is_integer()
     if whole and -_INT64 <= int(value) < _INT64:
         return pa.scalar(int(value), pa.int64())
     number = _float(value)
@@ -221,8 +247,8 @@ def _attribute_mask(attributes: pa.Array, key: str, operator: str, value: Any) -
     if operator == "$exists":
         mask[rows] = True
         return mask if value else ~mask
-    for one in _list(operator, value) if operator == "$in" else [value]:
-        mask[rows[_entries_mask(entries, operator, one)]] = True
+    for test, one in _tests(operator, value):
+        mask[rows[_entries_mask(entries, test, one)]] = True
     return mask
 
 
@@ -231,8 +257,6 @@ def _entries_mask(entries: pa.Array, operator: str, value: Any) -> Mask:
     fields = (text, number, entries.field("integer"), entries.field("flag"))
     if value is None:
         return _every([_numpy(field.is_null()) for field in fields], len(entries))
-    if isinstance(value, datetime):
-        value = value.isoformat()
     met = [_compare(field, operator, value) for field in fields]
     huge = _numpy(number.is_valid()) & _numpy(text.is_valid())  # integers beyond 64 bits
     if isinstance(value, str):

@@ -1,6 +1,5 @@
 """Fragment: one immutable Parquet file of rows, which is checked where it is read."""
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,26 +68,27 @@ class Fragment:
         self.folder, self.entry, self.identity = folder, entry, identity
         self._ids: IdIndex | None = known._ids if known else None  # never changes, unlike `dead`
         self.path = folder / DATA / entry.file.name
+        # no cached_property: before Python 3.12 it has a lock, which a forked child may find held
+        self._dead: np.ndarray | None = None
+        self._live: np.ndarray | None = None
 
-    @functools.cached_property
+    @property
     def dead(self) -> np.ndarray:
         """Rows that are deleted, ascending int64.
 
         Raises:
             DamagedStorageError: the file that lists them is damaged or gone.
         """
-        if self.entry.deleted is None:
-            return np.empty(0, np.int64)
-        path = self.folder / DELETED / self.entry.deleted.name
-        with self._reads(path):
-            check_sum(path, self.entry.deleted)
-            rows: np.ndarray = pq.read_table(path)["row"].to_numpy().astype(np.int64)
-            return rows
+        if self._dead is None:
+            self._dead = self._deleted()
+        return self._dead
 
-    @functools.cached_property
+    @property
     def live(self) -> np.ndarray:
         """Rows that are not deleted, ascending int64."""
-        return np.delete(np.arange(self.entry.file.rows), self.dead)
+        if self._live is None:
+            self._live = np.delete(np.arange(self.entry.file.rows), self.dead)
+        return self._live
 
     def find(self, hashes: np.ndarray) -> dict[str, int]:
         """Ids that may be meant by `hash_ids`, and their rows, the deleted ones left out."""
@@ -136,6 +136,15 @@ class Fragment:
         """
         with self._reads(path):
             check_sum(path, file)
+
+    def _deleted(self) -> np.ndarray:
+        if self.entry.deleted is None:
+            return np.empty(0, np.int64)
+        path = self.folder / DELETED / self.entry.deleted.name
+        with self._reads(path):
+            check_sum(path, self.entry.deleted)
+            rows: np.ndarray = pq.read_table(path)["row"].to_numpy().astype(np.int64)
+            return rows
 
     def _parts(
         self, file: pq.ParquetFile, rows: np.ndarray, columns: Sequence[str] | None

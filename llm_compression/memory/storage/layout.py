@@ -8,6 +8,7 @@ from llm_compression.errors import InputError
 SOURCES = {"text": "text_id", "vision": "image_id", "audio": "audio_id", "clip": "source_id"}
 DTYPES = ("float32", "float16", "int8")
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+SHORTEST, LONGEST = 1e-33, 1e33  # of vectors: no score of such leaves the numbers of float32
 EMBEDDING = "embedding"
 SCALE = "scale"
 ATTRIBUTES = "attributes"
@@ -85,6 +86,19 @@ def to_int8(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scales: np.ndarray = np.abs(vectors).max(axis=1) / np.float32(127)
     levels: np.ndarray = np.rint(vectors / np.where(scales == 0, 1, scales)[:, None])
     return np.clip(levels, -127, 127).astype(np.int8), scales  # the least scales are coarse
+
+
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) Euclidean lengths, in blocks that stay in the cache.
+
+    The sums are of float64, as squares of float32 values leave its range.
+    """
+    found = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), 4096):
+        block = vectors[start : start + 4096].astype(np.float64)
+        with np.errstate(over="ignore"):  # a length may do so too
+            found[start : start + 4096] = np.sqrt(np.einsum("nd,nd->n", block, block))
+    return found
 
 
 def decode_vectors(embedding: pa.Array, scale: pa.Array) -> np.ndarray:

@@ -51,7 +51,7 @@ class FragmentEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All fragments of one version, in the order in which their rows were stored.
+    """All fragments of one version, in the order in which those of one kind were stored.
 
     ``indexed`` says that large fragments shall have an approximate index.
     """

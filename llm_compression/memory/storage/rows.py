@@ -1,6 +1,7 @@
 """New rows: what callers give, checked and as one Arrow table."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -11,10 +12,17 @@ import pyarrow as pa
 from llm_compression.errors import DuplicateIdError, InputError
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.attributes import metadata_columns
-from llm_compression.memory.storage.layout import TIMESTAMP, encode_vectors, schema
+from llm_compression.memory.storage.layout import (
+    LONGEST,
+    SHORTEST,
+    TIMESTAMP,
+    encode_vectors,
+    lengths,
+    schema,
+)
 
 _LONGEST = float(np.finfo(np.float32).max)
-_UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 or int8 has rounded
+_UNIT = 1e-3  # how far from 1 the length of a vector may be that float16 has rounded
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,30 @@ class Rows:
     dtype: str
 
 
+def as_array(vectors: Any) -> np.ndarray:
+    """Vectors as an array, those of PyTorch too where they have a gradient or are bfloat16.
+
+    Raises:
+        InputError: they differ in width, or numpy takes them for no array.
+    """
+    try:
+        if hasattr(vectors, "detach"):
+            vectors = vectors.detach().cpu().resolve_conj()
+            vectors = vectors.double() if vectors.is_floating_point() else vectors
+        return np.asarray(vectors)
+    except ValueError as error:
+        raise InputError("the embeddings differ in width; one dataset has one width") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"the embeddings are no array: {error}; give (n, d) floats") from error
+
+
 def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
     """(n, d) float32 from what numpy takes for a matrix of floats.
 
     Raises:
         InputError: another shape, other numbers, or NaN; names the row.
     """
-    try:
-        given = np.asarray(vectors)
-    except ValueError as error:
-        raise InputError("the embeddings differ in width; one dataset has one width") from error
+    given = as_array(vectors)
     if given.dtype == object or given.dtype.kind not in "fiu" or given.ndim != 2:
         raise InputError(
             f"embeddings must be (n, d) floats, not {given.dtype} of shape {given.shape}"
@@ -51,15 +73,46 @@ def as_vectors(vectors: object, rows: int | None = None) -> np.ndarray:
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
         raise InputError(f"the embedding of row {row} holds NaN or infinite values; make it again")
+    if found.dtype != given.dtype and (lost := given.any(axis=1) & ~found.any(axis=1)).any():
+        row = int(np.flatnonzero(lost)[0])
+        raise InputError(f"the embedding of row {row} is too small for float32; scale it")
     return found
 
 
 def is_unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,) whether each has length 1, or is the zero vector of a blank text."""
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(vectors, axis=1)
-    near: np.ndarray = (np.abs(lengths - 1) <= _UNIT) | (lengths == 0)
+    """(n, d) -> (n,) whether each has length 1, or is the zero vector of a blank text.
+
+    One that was read from int8 may have the length that rounding gave it.
+    """
+    long = lengths(vectors)
+    off: np.ndarray = np.abs(long - 1)
+    near: np.ndarray = (off <= _UNIT) | (long == 0)
+    far = np.flatnonzero(~near)
+    near[far] = off[far] <= _UNIT + _rounded_by_int8(vectors[far])
     return near
+
+
+def _rounded_by_int8(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) how far int8 may have moved each, 0 where its values are no such levels.
+
+    The largest value is 127 steps, every other one was moved by half a step at most.
+    """
+    steps: np.ndarray = np.abs(vectors).max(axis=1) / np.float32(127)
+    levels = vectors / np.maximum(steps, SHORTEST)[:, None]
+    are_levels = (np.abs(levels - np.rint(levels)) <= _LEVEL).all(axis=1)
+    moved: np.ndarray = np.where(are_levels, math.sqrt(vectors.shape[1] - 1) * steps / 2, 0)
+    return moved
+
+
+_LEVEL = 1 / 8  # of a step: what float16 behind int8 moves a level and its step, 2 * 127 / 2048
+
+
+def is_comparable(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) whether scores of each can be computed; those of a zero vector are 0."""
+    long = lengths(vectors)
+    found: np.ndarray = (long == 0) & ~vectors.any(axis=1)
+    found |= (long >= SHORTEST) & (long <= LONGEST)
+    return found
 
 
 def build(
@@ -112,7 +165,7 @@ def microseconds(time: datetime) -> int:
     Raises:
         InputError: it is no datetime, or beyond what one can be in UTC.
     """
-    if not isinstance(time, datetime):
+    if not isinstance(time, datetime) or time != time:  # noqa: PLR0124  as pandas.NaT is
         raise InputError(f"{time!r} is no datetime; give datetime.now(timezone.utc), say")
     aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
     try:
@@ -137,20 +190,36 @@ def _check_vectors(vectors: np.ndarray, identity: VectorIdentity) -> None:
         raise InputError(
             f"embeddings are {vectors.shape[1]} wide, their identity says {identity.dimension}"
         )
+    if not (fits := is_comparable(vectors)).all():
+        row = int(np.flatnonzero(~fits)[0])
+        raise InputError(
+            f"the embedding of row {row} has the length {_length(vectors[row]):.4g}; scale it so "
+            f"that it is 0, or from {SHORTEST} to {LONGEST}, whose scores float32 can hold"
+        )
     if identity.normalized and not (unit := is_unit(vectors)).all():
         row = int(np.flatnonzero(~unit)[0])
         raise InputError(
-            f"the embedding of row {row} has length {np.linalg.norm(vectors[row]):.4g}, but these "
+            f"the embedding of row {row} has length {_length(vectors[row]):.4g}, but these "
             "vectors are said to be normalized"
         )
+
+
+def _length(vector: np.ndarray) -> float:
+    return float(np.linalg.norm(vector.astype(np.float64)))
 
 
 def _column(values: Sequence[Any] | None, n: int, what: str) -> Sequence[Any]:
     if values is None:
         return [None] * n
-    if isinstance(values, (str, dict)) or not hasattr(values, "__len__") or len(values) != n:
+    if not is_list(values) or len(values) != n:
         raise InputError(f"{what}: give a list with one entry for each of the {n} rows")
     return values
+
+
+def is_list(values: object) -> bool:
+    """Whether values stand in an order, so that each goes with a row."""
+    ordered = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    return ordered and not isinstance(values, (str, bytes, Mapping))
 
 
 def _texts(values: Sequence[str], n: int, what: str) -> Sequence[str]:

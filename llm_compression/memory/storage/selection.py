@@ -21,7 +21,7 @@ from llm_compression.memory.storage.layout import (
     encode_vectors,
     schema,
 )
-from llm_compression.memory.storage.rows import is_text, microseconds
+from llm_compression.memory.storage.rows import is_list, is_text, microseconds
 from llm_compression.memory.storage.snapshot import Selection
 
 
@@ -56,8 +56,13 @@ def identity_in(modality: str, identity: VectorIdentity) -> VectorIdentity:
     """The identity of vectors as a dataset keeps it, in which ``image`` is of ``vision``.
 
     Raises:
-        InputError: such vectors do not belong there.
+        InputError: such vectors do not belong there, or it is no identity.
     """
+    if not isinstance(identity, VectorIdentity):
+        raise InputError(
+            f"identity is {identity!r}; give a VectorIdentity, as a provider's identity() does, or "
+            "a model's name as model="
+        )
     if identity.modality not in (modality, "image" if modality == "vision" else modality):
         raise InputError(
             f"vectors of modality {identity.modality!r} do not belong into {modality!r}"
@@ -104,19 +109,34 @@ def strings(values: Sequence[str], what: str) -> list[str]:
         InputError: one is no string, or all are one.
     """
     listed = list(values) if isinstance(values, Iterable) else [values]
-    if isinstance(values, str) or not all(isinstance(value, str) for value in listed):
-        raise InputError(f"{what} takes a list of strings, not {values!r}")
+    other = [value for value in listed if not isinstance(value, str)]
+    if isinstance(values, str) or other:
+        raise InputError(f"{what} takes a list of strings, not {[*other, values][0]!r}")
     if not all(map(is_text, listed)):
         raise InputError(f"{what}: one holds a lone surrogate, no text")
     return listed
+
+
+def in_order(values: Sequence[str], what: str) -> list[str]:
+    """Strings that stand beside rows, one for each.
+
+    Raises:
+        InputError: one is no string, or they have no order, as in a set.
+    """
+    if not is_list(values):
+        kind = type(values).__name__
+        raise InputError(f"{what} takes a list of strings, one for each row, not {kind}")
+    return strings(values, what)
 
 
 def visible(modality: str, columns: Sequence[str] | None = None) -> list[str]:
     """Names of the columns that a query gives.
 
     Raises:
-        InputError: a column that there is not.
+        InputError: a column that there is not, or none at all.
     """
+    if columns is not None and (not is_list(columns) or not len(columns)):
+        raise InputError(f"columns takes a list of names, at least one, not {columns!r}")
     hidden = (ATTRIBUTES, SCALE)
     names = [name for name in schema(modality, 1, "float32").names if name not in hidden]
     for name in columns or ():

@@ -104,7 +104,7 @@ class Snapshot:
     def table(
         self, selection: Selection, columns: Sequence[str] | None = None, limit: int | None = None
     ) -> list[pa.Table]:
-        """The rows that a query wants, in the order of storing, a table for each fragment."""
+        """The rows that a query wants, a table for each fragment, in their order."""
         parts, left = [], limit
         for fragment, rows in self.select(selection):
             wanted = rows if left is None else rows[:left]

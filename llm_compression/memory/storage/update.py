@@ -12,7 +12,7 @@ import pyarrow as pa
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.arrow import times
 from llm_compression.memory.storage.layout import EMBEDDING, SCALE, SOURCES
-from llm_compression.memory.storage.rows import Rows, as_vectors, build
+from llm_compression.memory.storage.rows import Rows, as_array, as_vectors, build
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RowChange:
         if self.embedding is None:  # what is stored stays: int8 would lose a little each time
             vectors, dtype = np.zeros((1, identity.dimension), np.float32), old["dtype"]
         else:
-            vectors = as_vectors([self.embedding], 1)
+            vectors = as_vectors(as_array(self.embedding)[None], 1)
         rows = self._built(old, vectors, identity, dtype)
         if self.embedding is None:
             for name in (EMBEDDING, SCALE):

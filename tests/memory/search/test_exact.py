@@ -1,6 +1,7 @@
 """Exact search gives what brute force in float64 gives."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_compression.errors import IdentityMismatchError, InputError
+from llm_compression.memory.by_modality import ByModality
 from llm_compression.memory.search import kernels, part
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.search.reference import (
@@ -106,13 +108,40 @@ def test_a_stored_zero_vector_scores_0(tmp_path: Path) -> None:
         assert (found["row 3"], found["row 11"]) == (0, 0)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered")  # is_unit's
-@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e24, 1e30])
-def test_cosines_of_the_smallest_and_largest_numbers(tmp_path: Path, scale: float) -> None:
+@pytest.mark.parametrize("scale", [1e-31, 1e-24, 1e24, 1e31])
+@pytest.mark.parametrize("method", ["exact", "int8", "binary"])
+def test_cosines_of_the_smallest_and_largest_numbers(
+    tmp_path: Path, scale: float, method: str
+) -> None:
     vectors, query = random(30, 8), random(1, 8, seed=1)[0]
     storage = stored(tmp_path, (vectors * scale).astype(np.float32))
-    same(storage.search(query, top_k=9), scores_of(query, vectors)[0], 9)
-    same(storage.search(query * np.float32(scale), top_k=9), scores_of(query, vectors)[0], 9)
+    for asked in (query, query * np.float32(scale), query * np.float32(1e-37)):
+        same(storage.search(asked, top_k=9, method=method), scores_of(query, vectors)[0], 9)
+
+
+@pytest.mark.parametrize("scale", [1e-31, 1e-24, 1.0, 1e24, 1e31])
+@pytest.mark.parametrize("method", ["exact", "int8", "binary"])
+def test_products_of_the_smallest_and_largest_numbers(
+    tmp_path: Path, scale: float, method: str
+) -> None:
+    """Also those beyond what float32 holds; none is lost, and a threshold leaves out the rest."""
+    vectors, query = random(30, 8), random(1, 8, seed=1)[0]
+    storage = stored(tmp_path, (vectors * scale).astype(np.float32))
+    for size in (1e-37, 1.0, 1e37):
+        asked = query * np.float32(size)
+        products = scores_of(asked, vectors * scale, "dot")[0] / (scale * size)
+        options = {"top_k": 30, "metric": "dot", "method": method}
+        found = storage.search(asked, **options)
+        assert len(found) == 30
+        same([replace(m, score=m.score / (scale * size)) for m in found], products, 30)
+        above = storage.search(asked, threshold=float(np.float64(scale * size)), **options)
+        assert len(above) == (products >= 1).sum()
+
+
+def test_a_prefix_too_short_to_compare_is_like_a_zero_vector(tmp_path: Path) -> None:
+    vectors = np.array([[1e-45, 1e-45, 1], [1e-30, 1e-30, 1]], np.float32)
+    found = stored(tmp_path, vectors).search(np.ones(3), dim=2)
+    assert [m.score for m in found] == pytest.approx([1, 0])
 
 
 def test_lengths_near_1_count(tmp_path: Path) -> None:
@@ -200,6 +229,9 @@ def test_an_empty_storage_finds_nothing(tmp_path: Path) -> None:
         ({"oversample": 0, "method": "int8"}, "oversample is 0"),
         ({"oversample": 4}, "oversample goes with"),
         ({"metric": "dot", "method": "approximate"}, "cosines only"),
+        ({"threshold": 10**400}, "threshold is an integer beyond every score"),
+        ({"modality": ["text"]}, "not one of text, vision, audio, clip"),
+        ({"identity": "m"}, "identity is 'm'; give a VectorIdentity"),
         ({"threshold": "0.5"}, "threshold is '0.5'"),
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"embedding_ids": "row 1"}, "list of strings"),
@@ -221,11 +253,13 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, options, message: st
     [
         ([0.0, 0, 0], "zero vector"),
         ([np.nan, 0, 0], "NaN"),
-        ([1, 2, 3], "give floats"),
-        ("a cat", "must be"),
+        (["1", "2", "3"], r"a query is \(d,\) floats, several are \(m, d\), not <U1"),
+        ("a cat", "a query is"),
+        (None, "a query is .*, not object"),
+        ([object()] * 3, "a query is"),
         ([[1.0, 2, 3], [1.0]], "differ in width"),
         ([[[1.0, 2, 3]]], "shape"),
-        ([], "shape"),
+        ([], r"a query is .*, not float64 of shape \(0,\)"),
     ],
     ids=str,
 )
@@ -233,6 +267,30 @@ def test_queries_that_cannot_be_are_refused(tmp_path: Path, query: object, messa
     storage = stored(tmp_path, random(5, 3))
     with pytest.raises(InputError, match=message):
         storage.search(query)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float64])
+def test_a_query_of_other_numbers_is_taken_as_floats(tmp_path: Path, kind: type) -> None:
+    vectors = random(5, 3)
+    found = stored(tmp_path, vectors).search(np.array([1, 2, 3], kind))
+    same(found, scores_of(np.array([1.0, 2, 3]), vectors)[0], 5)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64"])
+def test_tensors_are_stored_and_sought(tmp_path: Path, kind: str) -> None:
+    import torch
+
+    made = torch.eye(3, dtype=getattr(torch, kind), requires_grad=True)
+    storage = ByModality(tmp_path)
+    storage.store("text", ["a", "b", "c"], ["x"] * 3, made)
+    storage.update("text", "a", embedding=made[1])
+    storage.store_text_embedding("d", "x", made[2])
+    for asked in (made[2], made[2:], made[2].detach()):
+        (found,) = np.reshape(storage.search(asked, top_k=1), -1)
+        assert (found.embedding_id, found.score) == ("c", 1.0)
+    for bad in ([made[0], made[1]], made[:, :0]):
+        with pytest.raises(InputError):
+            storage.store("text", ["e", "f"], ["x"] * 2, bad)
 
 
 def test_a_query_of_another_width_names_both(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llm_compression.errors import InputError
 from llm_compression.memory.search import kernels
 from llm_compression.memory.search.twin import sign_bits
 from llm_compression.memory.storage.layout import to_int8
@@ -107,6 +108,17 @@ def test_products_of_int8_are_whole_and_right() -> None:
     for product in (kernels.int8_product(), kernels._plain_product):
         np.testing.assert_array_equal(product(codes, levels), wanted)
     assert kernels.int8_product() is kernels._torch_product  # else this release lost its speed
+
+
+def test_vectors_too_wide_for_sums_of_int8_are_refused(tmp_path) -> None:
+    most = np.full((1, kernels.WIDEST), 127, np.int8)
+    codes = np.full((20, kernels.WIDEST), 255, np.uint8)
+    assert set(kernels._torch_product(codes, most).ravel()) == {255 * 127 * kernels.WIDEST}
+    wide = stored(tmp_path, np.ones((3, kernels.WIDEST + 1), np.float32))
+    query = np.ones(kernels.WIDEST + 1, np.float32)
+    with pytest.raises(InputError, match="adds up 66311 values at most, the vectors are 66312"):
+        wide.search(query, method="int8")
+    assert len(wide.search(query, method="binary")) == 3
 
 
 def test_int8_scores_are_near() -> None:

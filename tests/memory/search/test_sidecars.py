@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llm_compression.memory.search import sidecar
+from llm_compression.errors import DamagedStorageError
+from llm_compression.memory.search import index, sidecar
 from llm_compression.memory.search.sidecar import SidecarWarning
 from llm_compression.memory.search.twin import SMALL, Twin
 from llm_compression.memory.storage.dataset import SIDECARS
+from llm_compression.memory.storage.snapshot import DamagedFragmentWarning
 from llm_compression.memory.vector_reader import VectorReader
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.search.reference import random, same, scores_of, stored
@@ -251,3 +253,26 @@ def test_sidecars_count_in_the_statistics_and_nowhere_else(storage: VectorStorag
     assert after.search_bytes == sum(path.stat().st_size for path in folder(storage).iterdir())
     assert (before.search_bytes, before.bytes) == (0, after.bytes)
     assert np.sum([before.rows, after.rows]) == 2 * N
+
+
+@pytest.mark.parametrize("work", ["prepare", "index"])
+def test_those_of_undamaged_files_are_made(tmp_path: Path, work: str, monkeypatch) -> None:
+    monkeypatch.setattr(index, "LEAST_ROWS", 1000)
+    made = stored(tmp_path, VECTORS, fragments=2)
+    first, second = (fragment.path for fragment in made.dataset("text").snapshot().fragments)
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 1
+    first.write_bytes(content)
+
+    def begin(storage: VectorStorage) -> int | None:
+        if work == "index":
+            return storage.build_index("text", show_progress=False)
+        return storage.prepare_search("text", method="binary", show_progress=False)
+
+    with pytest.raises(DamagedStorageError, match=first.name):
+        begin(VectorStorage(tmp_path))
+    storage = VectorStorage(tmp_path, on_damage="skip")
+    with pytest.warns(DamagedFragmentWarning, match=first.name):
+        assert begin(storage) == (1 if work == "index" else None)
+    assert {path.name.partition(".")[0] for path in folder(storage).iterdir()} == {second.stem}
+    assert {"index": "usearch", "prepare": "bits"}[work] in files(storage)

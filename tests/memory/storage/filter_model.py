@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-KEYS = ("a", "b", "c.d", "e")
+KEYS = ("a", "b", "c", "c.d", "e")
 COLUMNS = ("embedding_id", "text_id", "model", "timestamp", "duration_seconds", "dimension")
 TIMES = [datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1, 1969, 2020, 9999)]
 BIG = 2**60 + 1
@@ -86,9 +86,12 @@ def _values(metadata: dict[str, Any], name: str) -> list[Any]:
     found: Any = metadata
     for key in name.split("."):
         if not isinstance(found, dict) or key not in found:
-            return []
+            return MISSING
         found = found[key]
     return found if isinstance(found, list) else [found]
+
+
+MISSING: list[Any] = []
 
 
 def _test(found: list[Any], name: str, test: str, value: Any) -> bool:
@@ -97,8 +100,7 @@ def _test(found: list[Any], name: str, test: str, value: Any) -> bool:
     if test == "$nin":
         return not _test(found, name, "$in", value)
     if test == "$exists":  # an empty column is none, an empty value in the metadata is one
-        there = found != [None] if name in COLUMNS else bool(found)
-        return there == value
+        return (found is not MISSING and (name not in COLUMNS or found != [None])) == value
     wanted = value if test == "$in" else [value]
     compare = ORDER.get(test, operator.eq)
     return any(

@@ -5,10 +5,12 @@ import time
 from itertools import chain, islice, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llm_compression.errors import DuplicateIdError
 from llm_compression.files.durable import locked
+from llm_compression.memory.search import twin
 from llm_compression.memory.storage.compaction import compact
 from llm_compression.memory.storage.fragment import FragmentGoneError
 from llm_compression.memory.storage.snapshot import Selection
@@ -192,3 +194,12 @@ def test_a_duplicate_names_the_id(tmp_path: Path):
     with pytest.raises(DuplicateIdError, match=r"'row 3' is stored already in .*replace=True"):
         put(VectorStorage(tmp_path), ["new", "row 3"], 1)
     assert held(VectorStorage(tmp_path)) == dict.fromkeys(BATCH, 0)
+
+
+@pytest.mark.parametrize("method", ["exact", "int8"])
+def test_a_child_forked_while_a_thread_prepares_searches(start, tmp_path: Path, method: str):
+    ids = [str(i) for i in range(twin.SMALL + 1)]
+    VectorStorage(tmp_path).store("text", ids, ids, np.ones((len(ids), 2)))
+    pipe, process = start(work.fork_while_a_twin_is_made, tmp_path, method)
+    assert pipe.recv() == (3, 3)
+    process.join()

@@ -114,6 +114,44 @@ def test_each_condition_and_their_combinations(conditions, wanted, clips: Vector
         assert ids(clips, **conditions) == wanted
 
 
+@pytest.mark.parametrize("stored", [2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 2.0**53, 0.5, True])
+@pytest.mark.parametrize("asked", [2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 0.5, True])
+def test_an_element_of_a_list_is_compared_as_the_value_alone(stored, asked, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    storage.store("text", ["a"], ["a"], np.ones((1, 2)), metadata=[{"n": stored}])
+
+    def finds(given: object) -> bool:
+        return storage.query("text", filter={"n": given}).num_rows == 1
+
+    there = stored == asked and isinstance(stored, bool) == isinstance(asked, bool)
+    of_numpy = np.array(asked)[()]
+    assert type(of_numpy) is not type(asked)
+    for value in (asked, of_numpy):
+        assert finds(value) == finds({"$in": [value]}) == finds({"$in": ["x", value]}) == there
+        assert finds({"$ne": value}) == finds({"$nin": (value,)}) != there
+    if not isinstance(asked, bool) and not isinstance(stored, bool):
+        assert finds({"$gt": of_numpy}) == (stored > asked)
+
+
+@pytest.mark.parametrize("empty", [[], {}, [[]], [{}]])
+def test_what_is_empty_exists_and_equals_nothing(empty: object, tmp_path: Path):
+    storage = VectorStorage(tmp_path)
+    about = [{"tags": empty}, {}, {"by": {"tags": empty}}]
+    storage.store("text", list("abc"), list("abc"), np.ones((3, 2)), metadata=about)
+
+    def found(**wanted: object) -> list[str]:
+        return storage.query("text", filter=wanted)["embedding_id"].to_pylist()
+
+    assert found(tags={"$exists": True}) == ["a"]
+    assert found(tags={"$exists": False}) == ["b", "c"]
+    assert found(**{"by.tags": {"$exists": True}}) == found(by={"$exists": True}) == ["c"]
+    for value in (None, 0, 0.0, "", False, float("nan"), "a"):
+        assert found(tags=value) == found(tags={"$in": [value]}) == []
+        assert found(tags={"$ne": value}) == list("abc")
+    for operator in ("$gt", "$gte", "$lt", "$lte"):
+        assert found(tags={operator: 0}) == found(tags={operator: ""}) == []
+
+
 def test_a_query_of_nothing_has_all_columns(tmp_path: Path):
     storage = VectorStorage(tmp_path / "new")
     for modality in ("text", "vision", "audio", "clip"):
@@ -151,6 +189,9 @@ def test_models_of_different_width_are_asked_for_one_by_one(tmp_path: Path):
         ({"n": {"$exists": 1}}, "is true or false"),
         ({"n": [1, 2]}, "cannot be compared with"),
         ({"n": {"$eq": 1j}}, "cannot be compared with"),
+        ({"at": DAY}, "'at' is metadata, which holds no times; store them as ISO strings"),
+        ({"metadata.timestamp": {"$lt": DAY}}, "which holds no times"),
+        ({"at": {"$nin": ["x", DAY]}}, "which holds no times"),
         ({"n": np.complex64(1)}, "cannot be compared with"),
         ({"n": "\ud800"}, "lone surrogate"),
         ({5: 1}, "5 is no operator"),
@@ -180,6 +221,12 @@ def test_a_filter_that_cannot_be_is_refused(bad, said: str, clips: VectorStorage
         {"since": "2026-01-01"},
         {"until": 5},
         {"limit": -1},
+        {"limit": 0.0},
+        {"limit": False},
+        {"limit": "1"},
+        {"columns": []},
+        {"columns": "embedding_id"},
+        {"columns": {"embedding_id"}},
         {"columns": ["attributes"]},
         {"columns": ["no"]},
     ],

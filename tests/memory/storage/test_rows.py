@@ -22,7 +22,7 @@ from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.storage.steps import held, put, vectors
 
 ODD = ["a/b", "..", "\0", "é" * 5_000, "\n", "\U0001f600", " ", "%s{}", "a", "A", "a\u0301", "á"]
-FLOATS = np.array([0.0, -0.0, 1e-45, 3.4e38, -3.4e38, 1 / 3, 65504, 6e-8], np.float32)
+FLOATS = np.array([1 / 3, -0.0, 1e-45, 7e32, -7e32, 0.0, 65504, 6e-8], np.float32)
 
 
 def store(storage: VectorStorage, embeddings: object, **options) -> None:
@@ -149,6 +149,41 @@ def test_an_update_changes_what_is_given_alone(change, column, value, dtype: str
         assert after[one] == {**before[one], **changed}
 
 
+@pytest.mark.parametrize("width", [2, 3, 8, 384, 4096])
+@pytest.mark.parametrize("then", ["float32", "float16", "int8"])
+def test_what_int8_has_rounded_can_be_stored_again(then: str, width: int, tmp_path: Path):
+    """By a caller who takes the vectors, with the identity or without, and by an update."""
+    made = np.random.default_rng(0).standard_normal((300, width)) ** 5  # some values stand out
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    first = VectorStorage(tmp_path / "first", dtype="int8")
+    known = identity(dimension=width)
+    store(first, made, identity=known)
+    rounded = vectors(first.query("text")["embedding"])
+    assert width == 2 or np.abs(np.linalg.norm(rounded, axis=1) - 1).max() > 1e-3
+    second = VectorStorage(tmp_path / "second", dtype=then)
+    store(second, rounded, identity=known)
+    again = vectors(second.query("text")["embedding"])
+    store(VectorStorage(tmp_path / "third"), again, identity=known)
+    np.testing.assert_allclose(again, rounded, rtol=1e-3, atol=1e-7)
+    first.update("text", "id 7", embedding=rounded[7])
+    after = vectors(first.query("text", embedding_ids=["id 7"])["embedding"])
+    np.testing.assert_allclose(after[0], rounded[7], rtol=1e-6)
+    store(VectorStorage(tmp_path / "named"), rounded, model="m")
+    assert VectorStorage(tmp_path / "named").identities("text")[0].normalized
+
+
+@pytest.mark.parametrize("length", [0.998, 1.002, 1.01])
+def test_what_int8_has_not_rounded_has_the_length_it_says(length: float, tmp_path: Path):
+    made = np.random.default_rng(0).standard_normal((20, 384))
+    made *= length / np.linalg.norm(made, axis=1, keepdims=True)
+    with pytest.raises(InputError, match=f"row 0 has length {length}"):
+        store(VectorStorage(tmp_path), made, identity=identity(dimension=384))
+    levels = np.rint(made / np.abs(made).max(axis=1, keepdims=True) * 127)
+    levels *= 1.1 / np.linalg.norm(levels, axis=1, keepdims=True)  # further than rounding goes
+    with pytest.raises(InputError, match=r"row 0 has length 1\.1"):
+        store(VectorStorage(tmp_path), levels, identity=identity(dimension=384))
+
+
 def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     one = VectorStorage(tmp_path)
     store(one, np.eye(2), model="one")
@@ -159,13 +194,27 @@ def test_several_models_are_kept_apart_and_otherwise_refused(tmp_path: Path):
     ]:
         with pytest.raises(IdentityMismatchError, match=f"{tmp_path / 'text'} .*{said}"):
             one.store("text", ["new"], ["x"], embeddings, model=model)
-    with pytest.raises(IdentityMismatchError, match="dimension is 2 there, 3 here"):
-        one.update("text", "id 0", embedding=[0, 0, 1.0])
     both = VectorStorage(tmp_path, several_models=True)
+    for storage in (one, both):
+        with pytest.raises(IdentityMismatchError, match="dimension is 2 there, 3 here"):
+            storage.update("text", "id 0", embedding=[0, 0, 1.0])
     both.store("text", ["new"], ["x"], np.eye(1, 2), model="two")
     assert [found.model for found in both.identities("text")] == ["one", "two"]
     both.delete("text", ["id 0", "id 1"])
     assert [found.model for found in both.identities("text")] == ["two"]
+
+
+def test_a_named_model_may_say_that_lengths_differ(tmp_path: Path):
+    first = VectorStorage(tmp_path / "first")
+    store(first, np.array([[0.6, 0.8]]), model="m")
+    with pytest.raises(IdentityMismatchError, match=r"identity=.*declared\(.*normalized=False"):
+        first.store("text", ["b"], ["b"], np.array([[3.0, 4.0]]), model="m")
+    second = VectorStorage(tmp_path / "second")
+    made = VectorIdentity.declared("text", "m", 2, normalized=False, precision="float32")
+    for one, vector in (("a", [0.6, 0.8]), ("b", [3.0, 4.0])):
+        second.store("text", [one], [one], np.array([vector]), identity=made)
+    second.store("text", ["c"], ["c"], np.array([[0.6, 0.8]]), model="m")
+    assert second.count("text") == 3
 
 
 def test_vectors_of_which_the_pooling_is_not_stated_go_with_one_pooling_alone(tmp_path: Path):
@@ -205,13 +254,28 @@ def identity(**changed) -> VectorIdentity:
     return VectorIdentity.declared(**{**known, **changed}, normalized=True, precision="float32")
 
 
+class NaT(datetime):
+    """No time, as pandas has it: a datetime that differs from itself."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
 SURROGATE = "\ud800"
 BAD = [
     ({"ids": ["a", "a"]}, DuplicateIdError, "'a' stands twice"),
     ({"ids": ["a", ""]}, InputError, "id of row 1 is empty"),
     ({"ids": "ab"}, InputError, "list of strings"),
-    ({"ids": ["a", 5]}, InputError, "list of strings"),
+    ({"ids": ["a", 5]}, InputError, "ids takes a list of strings, not 5$"),
     ({"ids": None}, InputError, "list of strings"),
+    ({"ids": {"a", "b"}}, InputError, "ids takes a list of strings, one for each row, not set"),
+    ({"ids": {"a": 1, "b": 2}}, InputError, "one for each row, not dict"),
+    ({"ids": iter("ab")}, InputError, "one for each row, not str_"),
+    ({"sources": {"a", "b"}}, InputError, "give a list with one entry"),
+    ({"kinds": {"text"}}, InputError, "give a list with one entry"),
+    ({"metadata": {1: {}, 2: {}}.values()}, InputError, "give a list with one entry"),
+    ({"timestamps": {None}}, InputError, "give a list with one entry"),
+    ({"durations": {1, 2}}, InputError, "give a list with one entry"),
     ({"ids": ["a"]}, InputError, "1 rows have embeddings of shape"),
     ({"ids": ["a", SURROGATE]}, InputError, "lone surrogate"),
     ({"sources": ["a"]}, InputError, "one entry for each of the 2 rows"),
@@ -248,6 +312,9 @@ BAD = [
         InputError,
         "not within years 1 to 9999",
     ),
+    ({"timestamps": [None, NaT(1, 1, 1)]}, InputError, "is no datetime"),
+    ({"identity": "m"}, InputError, "identity is 'm'; give a VectorIdentity"),
+    ({"identity": ""}, InputError, "identity is ''; give a VectorIdentity"),
     ({"durations": [1, -1]}, InputError, "row 1 is -1; give seconds"),
     ({"durations": [1, 1e39]}, InputError, "give seconds"),
     ({"durations": [1, float("nan")]}, InputError, "give seconds"),
@@ -273,6 +340,7 @@ def test_a_row_that_cannot_be_is_refused(bad, error, said: str, tmp_path: Path):
         lambda storage: VectorStorage(storage.path, on_damage="ignore"),
         lambda storage: storage.store("clip", ["a"], ["a"], np.eye(1)),
         lambda storage: storage.count("smell"),
+        lambda storage: storage.count(["text"]),
         lambda storage: storage.update("text", "a", embedding=[[1.0], [2.0, 3]]),
         lambda storage: storage.update("text", "a", embedding=[float("inf"), 0]),
         lambda storage: storage.update("text", "a", source=5),
@@ -297,12 +365,29 @@ def test_float16_takes_no_value_beyond_its_largest(tmp_path: Path):
         store(VectorStorage(tmp_path, dtype="float16"), np.array([[1.0, 70_000]]))
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("float16", 1e-20), ("int8", 1e-45)])
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("float16", 1e-20), ("float32", 1e-50), ("float32", 5e-324)]
+)
 def test_a_vector_that_would_become_zero_is_refused(tmp_path: Path, dtype: str, value: float):
     storage = VectorStorage(tmp_path, dtype=dtype)
-    with pytest.raises(InputError, match=f"row 1 is too small for {dtype}; store float32"):
-        store(storage, np.array([[0.0, 0.0], [value, 0.0]], np.float32))
+    with pytest.raises(InputError, match=f"row 1 is too small for {dtype}; "):
+        store(storage, np.array([[0.0, 0.0], [value, 0.0]]))
     store(storage, np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("length", [1e-45, 1e-40, 9e-34, 1.1e33, 4e38])
+def test_a_vector_whose_scores_no_float32_holds_is_refused(
+    tmp_path: Path, dtype: str, length: float
+):
+    storage = VectorStorage(tmp_path, dtype=dtype)
+    bad = np.array([length * 0.8, length * 0.6], np.float32)
+    with pytest.raises(InputError, match=r"row 1 has the length .*; scale it so that it is 0, or"):
+        store(storage, np.array([[1, 0], bad]))
+    store(storage, np.eye(1, 2))
+    with pytest.raises(InputError, match="row 0 has the length"):
+        storage.update("text", "id 0", embedding=bad)
+    assert vectors(storage.query("text")["embedding"]).tolist() == [[1, 0]]
 
 
 def test_ids_from_a_generator_are_all_deleted(tmp_path: Path):

@@ -1,12 +1,18 @@
 """What the storage tests' other processes do."""
 
+import os
 import resource
+import signal
+import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pyarrow as pa
+
 from llm_compression.errors import DuplicateIdError, LLMCompressionError
+from llm_compression.memory.search import twin
 from llm_compression.memory.storage import dataset
 from llm_compression.memory.vector_storage import VectorStorage
 from tests.memory.storage.steps import held, put, random_steps, take
@@ -76,3 +82,32 @@ def said_of(storage: VectorStorage, n: int) -> str:
     except LLMCompressionError as error:
         return f"{type(error).__name__}: {error}"
     return "stored"
+
+
+def fork_while_a_twin_is_made(pipe: Connection, path: Path, method: str) -> None:
+    """Search in a child that was forked while a thread makes what the search wants; say its end."""
+    storage = VectorStorage(path)
+    begun, done = threading.Event(), threading.Event()
+    make = twin.mapped_table
+
+    def slowly(*arguments: object) -> pa.Table:
+        begun.set()
+        done.wait()
+        return make(*arguments)
+
+    if method == "int8":
+        storage.prepare_search("text")
+    twin.mapped_table = slowly
+    thread = threading.Thread(target=lambda: storage.prepare_search("text", method=method))
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # a child that waits for its parent's thread waits for ever
+        twin.mapped_table = make
+        found = storage.search([1.0, 0.0], top_k=3, method=method)
+        os._exit(len(found))
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done.set()
+    thread.join()
+    pipe.send((ended, len(storage.search([1.0, 0.0], top_k=3))))
