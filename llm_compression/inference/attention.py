@@ -40,6 +40,7 @@ class Attention:
     num_heads: int
     causal: bool
     scale: float  # 1 / √d, or 1 where the queries have it already
+    steady: bool = False  # go one way for each length, however many sequences there are
 
     def __call__(
         self, x: torch.Tensor, sequences: Sequences, residual: torch.Tensor
@@ -75,7 +76,7 @@ class Attention:
         # what they overwrite would be wanted for gradients
         free = scores is None and not self.causal and torch.is_inference_mode_enabled()
         gain = group.tokens <= _SHORT or dtype is torch.bfloat16
-        return free and gain and group.rows >= _MANY
+        return free and gain and group.rows >= _MANY and not self.steady
 
     def _added(self, scores: torch.Tensor | None) -> torch.Tensor | None:
         """What is added to the scores of every head, (n, 1, 1 or T, T); None for nothing."""

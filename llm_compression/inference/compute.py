@@ -11,7 +11,8 @@ from llm_compression.cores import cores
 from llm_compression.errors import InputError
 from llm_compression.inference import kernels
 from llm_compression.inference.bind import Tensors
-from llm_compression.inference.packing import pack
+from llm_compression.inference.int8 import to_int8
+from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.spec.names import COMPUTE_DTYPES
 from llm_compression.weights.readonly import writable
 
@@ -23,7 +24,7 @@ class Compute:
     """How a model computes.
 
     Args:
-        name: the ``compute_dtype``, ``float32`` or ``bfloat16``.
+        name: the ``compute_dtype``: ``float32``, ``bfloat16`` or ``int8``.
         packed: copy weights into the order in which the processor reads them, where it has kernels
             for that; otherwise those that have the type already are used in place.
         gradients: compute with the tensors themselves, by operators that gradients flow through.
@@ -45,8 +46,8 @@ class Compute:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of hidden states."""
-        dtype: torch.dtype = getattr(torch, self.name)
+        """The type of hidden states; int8 is that of products alone."""
+        dtype: torch.dtype = getattr(torch, "float32" if self.name == "int8" else self.name)
         return dtype
 
     def mode(self) -> AbstractContextManager[object]:
@@ -60,7 +61,9 @@ class Compute:
             module = bind(cast(tensors, self.dtype))
             if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
                 return module
-            return pack(module, self.release)
+            if self.name == "int8":
+                return Packer(to_int8, self.release, steady=True)(module)
+            return Packer(pack_linear, self.release)(module)
 
 
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

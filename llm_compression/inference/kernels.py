@@ -81,6 +81,39 @@ def _right(dtype: torch.dtype) -> bool:
     return all(torch.allclose(y, wanted, atol=bound, rtol=bound) for y, wanted in pairs)
 
 
+def int8_linear(codes: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """(N, in) unsigned codes -> float32 (N, out), by a weight of `pack_int8` times ``scales``.
+
+    The products are summed in int32, so that no sum depends on what else is in the batch.
+    """
+    whole = torch.zeros(len(scales), dtype=torch.int32)
+    run = torch.ops.onednn.qlinear_pointwise.default
+    # fmt: off
+    y: torch.Tensor = run(codes, 1.0, 0, weight, scales, whole, None, 1.0, 0,
+                          torch.float32, "none", [], "")
+    # fmt: on
+    return y
+
+
+def pack_int8(weight: torch.Tensor) -> torch.Tensor:
+    """(out, in) int8 in oneDNN's own order of blocks."""
+    packed: torch.Tensor = torch.ops.onednn.qlinear_prepack.default(weight, None)
+    return packed
+
+
+@functools.cache
+def can_int8() -> bool:
+    """Whether torch has int8 linear maps on this processor, and right ones."""
+    try:
+        with torch.inference_mode():
+            codes = (torch.arange(64).view(4, 16) * 37 % 256).to(torch.uint8)
+            weight = ((torch.arange(256).view(16, 16) * 53 % 255) - 127).to(torch.int8)
+            y = int8_linear(codes, pack_int8(weight), torch.full((16,), 0.5))
+            return bool(torch.equal(y, F.linear(codes.float(), weight.float()) * 0.5))
+    except (AttributeError, RuntimeError):
+        return False
+
+
 @contextmanager
 def fast_products() -> Iterator[None]:
     """Inside, torch's float32 products, those of its attention too, go to oneDNN where they can.

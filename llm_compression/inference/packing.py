@@ -36,31 +36,63 @@ class PackedLinear:
         return kernels.packed_linear_sum(x, residual, self.weight, self.bias)
 
 
-def pack(module: M, release: Callable[[], None]) -> M:
-    """``module``, a dataclass of modules, with every linear map in it packed.
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """Makes of modules the same ones over packed weights.
 
-    The three of an attention become one, which also scales the queries. Norms and biases are
-    copied too, so that of mapped weights embedding tables alone stay in use. ``release`` is called
-    behind each block, whose own weights nobody reads any more.
+    ``of_blocks`` packs the linear maps of blocks, `pack_linear` those of towers around them.
+    ``release`` is called behind each block, whose own weights nobody reads any more. ``steady`` is
+    for maps that round: they make much of the last bit, which then must not depend on the batch.
     """
-    packed: Any = module
-    if isinstance(module, Attention):
-        packed = _pack_attention(module)
-    elif isinstance(module, Linear):
-        packed = _pack_linear(module)
-    elif isinstance(module, MLP):
-        up, down = _without_quick_gelu(_plain(module.up), _plain(module.down))
-        packed = MLP(_pack_linear(up), _pack_linear(down))
-    elif isinstance(module, tuple):
-        packed = tuple(pack(part, release) for part in module)
-    elif isinstance(module, LayerNorm):
-        packed = LayerNorm(module.weight.clone(), module.bias.clone(), module.eps)
-    elif dataclasses.is_dataclass(module) and not isinstance(module, type):
-        fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
-        packed = type(module)(**{name: pack(value, release) for name, value in fields.items()})
-    if isinstance(module, Block):
-        release()
-    return packed  # type: ignore[no-any-return]
+
+    of_blocks: Callable[[Linear], LinearMap]
+    release: Callable[[], None]
+    steady: bool = False
+
+    def __call__(self, module: M) -> M:
+        """``module``, a dataclass of modules, with every linear map in it packed.
+
+        The three of an attention become one, which also scales the queries. Norms and biases are
+        copied too, so that of mapped weights embedding tables alone stay in use.
+        """
+        packed: Any = module
+        if isinstance(module, Block):
+            packed = self._block(module)
+        elif isinstance(module, Linear):
+            packed = pack_linear(module)
+        elif isinstance(module, LayerNorm):
+            packed = _copied(module)
+        elif isinstance(module, tuple):
+            packed = tuple(self(part) for part in module)
+        elif dataclasses.is_dataclass(module) and not isinstance(module, type):
+            fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
+            packed = type(module)(**{name: self(value) for name, value in fields.items()})
+        return packed  # type: ignore[no-any-return]
+
+    def _block(self, block: Block) -> Block:
+        up, down = _without_quick_gelu(_plain(block.mlp.up), _plain(block.mlp.down))
+        packed = replace(
+            block,
+            attn=self._attention(block.attn),
+            attn_norm=_copied(block.attn_norm),
+            mlp=MLP(self.of_blocks(up), self.of_blocks(down)),
+            mlp_norm=_copied(block.mlp_norm),
+        )
+        self.release()
+        return packed
+
+    def _attention(self, attention: Attention) -> Attention:
+        if not isinstance(attention.qkv, SeparateQKV):
+            raise TypeError("the attention is packed already")
+        qkv = self.of_blocks(_fused(attention.qkv, attention.scale))
+        o = self.of_blocks(_plain(attention.o))
+        return replace(attention, qkv=qkv, o=o, scale=1.0, steady=self.steady)
+
+
+def pack_linear(linear: Linear) -> PackedLinear:
+    """``linear`` for oneDNN."""
+    bias = None if linear.bias is None else linear.bias.clone()
+    return PackedLinear(kernels.pack_weight(linear.weight), bias, linear.activation)
 
 
 def _plain(linear: LinearMap) -> Linear:
@@ -69,16 +101,8 @@ def _plain(linear: LinearMap) -> Linear:
     return linear
 
 
-def _pack_linear(linear: Linear) -> PackedLinear:
-    bias = None if linear.bias is None else linear.bias.clone()
-    return PackedLinear(kernels.pack_weight(linear.weight), bias, linear.activation)
-
-
-def _pack_attention(attention: Attention) -> Attention:
-    if not isinstance(attention.qkv, SeparateQKV):
-        raise TypeError("the attention is packed already")
-    qkv = _pack_linear(_fused(attention.qkv, attention.scale))
-    return replace(attention, qkv=qkv, o=_pack_linear(_plain(attention.o)), scale=1.0)
+def _copied(norm: LayerNorm) -> LayerNorm:
+    return LayerNorm(norm.weight.clone(), norm.bias.clone(), norm.eps)
 
 
 def _fused(qkv: SeparateQKV, scale: float) -> Linear:

@@ -6,9 +6,10 @@ import torch
 from llm_compression.inference import attention as attention_module
 from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.linear import Linear
-from llm_compression.inference.packing import pack
+from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.inference.sequences import Sequences
 
+PACK = Packer(pack_linear, lambda: None)
 HEADS, SIZE = 3, 8
 WIDTH = HEADS * SIZE
 
@@ -50,7 +51,7 @@ def test_is_the_formula(lengths: list[int], causal: bool, packed: bool) -> None:
     residual = torch.randn(sum(lengths), WIDTH)
     wanted = formula(plain, x, lengths) + residual
     with torch.inference_mode():
-        of = pack(plain, lambda: None) if packed else plain
+        of = PACK._attention(plain) if packed else plain
         got = of(x, Sequences.of(lengths), residual)
     torch.testing.assert_close(got.double(), wanted, atol=2e-5, rtol=1e-5)
 
@@ -90,6 +91,6 @@ def test_scores_are_added_to_keys_in_causal_attention_too() -> None:
 
 
 def test_packing_twice_is_refused() -> None:
-    packed = pack(attention(), lambda: None)
+    packed = PACK._attention(attention())
     with pytest.raises(TypeError, match="packed already"):
-        pack(packed, lambda: None)
+        PACK._attention(packed)

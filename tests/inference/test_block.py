@@ -7,10 +7,11 @@ from torch import nn
 from llm_compression.errors import BindError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.bind import bind_core, check_tensors
-from llm_compression.inference.packing import pack
+from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 
+PACK = Packer(pack_linear, lambda: None)
 HIDDEN, HEADS, INNER, LAYERS = 24, 3, 40, 2
 SOURCES = {
     "attn.o": "self_attn.out_proj",
@@ -60,7 +61,7 @@ def test_core_equals_torch(placement: NormPlacement, lengths: list[int], packed:
     real = torch.arange(7) < lengths[:, None]
     with torch.no_grad():
         wanted = stack(x, src_key_padding_mask=~real)
-        core = pack(core, lambda: None) if packed else core
+        core = PACK(core) if packed else core
         got = core(x[real], Sequences.of(lengths.tolist()))
     torch.testing.assert_close(got, wanted[real], atol=2e-6, rtol=1e-5)
 

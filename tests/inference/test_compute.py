@@ -9,7 +9,7 @@ from llm_compression.inference.compute import Compute, cast
 
 
 def test_unknown_compute_dtype_is_refused() -> None:
-    with pytest.raises(InputError, match="one of float32, bfloat16"):
+    with pytest.raises(InputError, match="one of float32, bfloat16, int8"):
         Compute("float16")
 
 

@@ -34,7 +34,7 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         clip_model_path: the same of a CLIP model.
         device: ``cpu``, where all is computed.
         normalize_embeddings: whether vectors have unit length where a call does not say.
-        compute_dtype: what all models compute in, ``float32`` or ``bfloat16``.
+        compute_dtype: what all models compute in, ``float32``, ``bfloat16`` or ``int8``.
         audio_mode: ``exact`` or ``fast``, as of `AudioEncoder`.
         audio_window: seconds of one window of a long sound, by default those of the model.
         audio_overlap: seconds that one window shares with the next.

@@ -25,7 +25,8 @@ class TextEncoder(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``. What is stored
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, or ``int8``, whose
+            products are of factors rounded to 8 bits, everything else float32. What is stored
             (``dtype``) and what an engine gives out (``precision``) are separate.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.

@@ -40,7 +40,7 @@ class VisionEncoder(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in, ``float32`` or ``bfloat16``.
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16`` or ``int8``.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
         packed: on first use copy the weights into the order in which this processor reads them,
