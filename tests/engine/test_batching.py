@@ -15,6 +15,15 @@ def test_like_lengths_run_together_longest_first() -> None:
     assert batches(tokens(3, 9, 4, 9, 1), 2) == [[1, 3], [2, 0], [4]]
 
 
+def test_a_batch_holds_so_many_tokens() -> None:
+    """As many texts as 1,024 tokens have room for, one that is longer alone."""
+    assert batches(tokens(300, 300, 300, 300, 100), None) == [[0, 1, 2], [3, 4]]
+    assert batches(tokens(512, 512, 1), None) == [[0, 1], [2]]
+    assert batches(tokens(2000, 1024, 1), None) == [[0], [1], [2]]
+    assert batches(tokens(*[8] * 128), None) == [list(range(128))]
+    assert len(batches(tokens(*[8] * 128), 50)) == 3
+
+
 def test_no_texts_make_no_batches() -> None:
     assert batches([], 8) == []
 

@@ -56,6 +56,27 @@ def test_is_the_formula(lengths: list[int], causal: bool, packed: bool) -> None:
     torch.testing.assert_close(got.double(), wanted, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [14, 16])
+def test_scores_beyond_the_range_of_an_exponential(tokens: int) -> None:
+    plain = attention()
+    x = 30 * torch.randn(20 * tokens, WIDTH)
+    wanted = formula(plain, x, [tokens] * 20)
+    with torch.inference_mode():
+        got = plain(x, Sequences.dense(20, tokens), torch.zeros_like(x))
+    torch.testing.assert_close(got.double(), wanted, atol=2e-2, rtol=1e-3)
+
+
+def test_many_short_sequences_have_gradients() -> None:
+    plain = attention()
+    x = torch.randn(20 * 14, WIDTH, requires_grad=True)
+    plain(x, Sequences.dense(20, 14), torch.zeros(len(x), WIDTH)).square().sum().backward()
+    got, x.grad = x.grad, None
+    formula(plain, x, [14] * 20).square().sum().backward()
+    assert got is not None
+    assert x.grad is not None
+    torch.testing.assert_close(got, x.grad.float(), atol=1e-2, rtol=1e-3)
+
+
 @pytest.mark.parametrize("lengths", [[14] * 20, [16] * 20, [600]], ids=["14", "16", "600"])
 def test_bfloat16_goes_through_products(
     lengths: list[int], monkeypatch: pytest.MonkeyPatch
