@@ -100,20 +100,24 @@ def test_what_a_rollback_left_is_rolled_back_by_the_next_use(use, path: Path, in
 
 @contextmanager
 def alarms(seconds: float) -> Iterator[None]:
-    """A signal after so many seconds that raises wherever the program is."""
+    """A signal after so many seconds that raises wherever the program is.
+
+    Raised in a destructor it would be lost, so it comes again.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0, 0)
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("signals", [100, pytest.param(5000, marks=pytest.mark.slow)])
 def test_signals_at_any_moment(signals: int, path: Path):
     cache = EmbeddingCache(path, max_entries=20)
