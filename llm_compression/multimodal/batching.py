@@ -26,16 +26,24 @@ def batches(tokens: Sequence[Tokens], batch_size: int | None) -> list[list[int]]
         if not text.ids:
             raise InputError(f"input {i} gives no tokens, so it has no embedding; leave it out")
     order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids))
-    found: list[list[int]] = []
-    room = most = 0
-    for i in order:
-        length = len(tokens[i].ids)
-        if length > room or not most:
-            found.append([])
-            room, most = max(BATCH_TOKENS, length), batch_size or len(order)
-        found[-1].append(i)
-        room, most = room - length, most - 1
-    return found
+    parts = cut([len(tokens[i].ids) for i in order], batch_size)
+    return [order[part] for part in parts]
+
+
+def cut(lengths: Sequence[int], batch_size: int | None) -> list[slice]:
+    """Neighbours that together have `BATCH_TOKENS` at most, or one that has more.
+
+    At most ``batch_size`` of them, if that is given.
+    """
+    found: list[slice] = []
+    start = total = 0
+    for i, length in enumerate(lengths):
+        full = i - start == batch_size or total + length > BATCH_TOKENS
+        if full and i > start:
+            found.append(slice(start, i))
+            start, total = i, 0
+        total += length
+    return [*found, slice(start, len(lengths))] if lengths else []
 
 
 def may_show(show: bool | None) -> bool:  # noqa: FBT001

@@ -16,7 +16,7 @@ from llm_compression.multimodal.audio.mel import padded
 from llm_compression.multimodal.audio.model import AudioModel, audio_parts
 from llm_compression.multimodal.audio.processor import AudioProcessor, Window
 from llm_compression.multimodal.audio.windows import WindowEmbeddings
-from llm_compression.multimodal.batching import may_show, with_progress
+from llm_compression.multimodal.batching import cut, may_show, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import check_count
 from llm_compression.multimodal.pretrained import ModelPath, Pretrained
@@ -127,7 +127,7 @@ class AudioEncoder(Pretrained):
         Args:
             audio: a sound or a sequence of them.
             sampling_rate: samples per second of arrays; files say their own.
-            batch_size: windows run together.
+            batch_size: windows run together at most; long ones run one by one.
             show_progress_bar: None shows one for long work on a terminal.
             normalize_embeddings: scale each embedding to unit length.
             on_error: ``raise`` stops at the first sound that cannot be read; ``skip`` leaves such
@@ -263,9 +263,9 @@ class AudioEncoder(Pretrained):
         ahead = batch_size * (_AHEAD if self.mode == "fast" else 1)
         while held := list(itertools.islice(windows, ahead)):
             held.sort(key=lambda heard: -heard[1].heard)
-            for start in range(0, len(held), batch_size):
-                batch = held[start : start + batch_size]
-                yield batch, self._encode([window for _, window in batch])
+            lengths = [self._model.positions(w.heard, fast=self.mode == "fast") for _, w in held]
+            for part in cut(lengths, batch_size):
+                yield held[part], self._encode([window for _, window in held[part]])
 
     def _windows(
         self, sounds: Sequence[object], sampling_rate: int | None, skipped: dict[int, str] | None

@@ -10,7 +10,7 @@ from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.compute import Compute
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
-from llm_compression.multimodal.audio.layout import convolved, fast_layout
+from llm_compression.multimodal.audio.layout import FAR, NEAR, convolved, fast_layout
 from llm_compression.multimodal.audio.mel import padded
 from llm_compression.multimodal.audio.tower import AudioTower, bind_audio_tower
 from llm_compression.multimodal.encoded import Encoded
@@ -71,6 +71,11 @@ class AudioModel:
             pooled, embedding = head(pooled, normalized=normalized, taps=taps)
             sequences = Sequences.dense(*hidden.shape[:2])
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)
+
+    def positions(self, heard: int, *, fast: bool) -> int:
+        """How many positions are run for a window of which so many are ``heard``, at most."""
+        most = self.spec.max_source_positions
+        return min(heard + NEAR + FAR, most) if fast else most
 
 
 def audio_parts(spec: ModelSpec) -> tuple[AudioSpec, SoundSpec]:
