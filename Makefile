@@ -16,10 +16,10 @@ OPTIONS_langchain := -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=
 PYTEST := -m pytest -p tests.architecture.no_skips
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm demo test test-full test-min test-adapters lint bench clean
+.PHONY: help install minilm demo test test-full test-min test-adapters lint bench bench-runtimes clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## install the project and its tools into .venv, or into the active one
 
@@ -50,6 +50,10 @@ lint: $(STAMP)  ## style, types and the arrows between packages
 
 bench: $(STAMP) $(MINILM)  ## measure size, load and speed beside the usual runtimes
 	$(RUN) -m benchmarks.run
+
+bench-runtimes: $(STAMP) $(MINILM)  ## the models beside onnxruntime, OpenVINO and transformers
+	$(RUN) scripts/pip_install.py --quiet -c constraints.txt -e '.[bench-runtimes]'
+	$(RUN) -m benchmarks.runtimes.run
 
 clean:  ## remove environments, caches, builds and models
 	rm -rf .venv .venv-min .venv-adapters build dist models/*/ models/*.parquet

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.runtimes.process import Worker
 from benchmarks.runtimes.works import WORKS, inputs
 
 WARMUPS = 3
@@ -25,8 +26,8 @@ def main(runtime: str, kind: str, name: str, folder: Path) -> None:
     given = inputs(work, folder)
     for _ in range(WARMUPS):
         found = run(given)
-    np.save(folder / f"{runtime}-{kind}-{name.replace('/', '')}.npy", found)
-    print(json.dumps({"ready": True}), flush=True)
+    np.save(Worker.output(folder, runtime, kind, name), found)
+    print(json.dumps([]), flush=True)  # ready
     for line in sys.stdin:
         print(json.dumps([_timed(run, given) for _ in range(int(line))]), flush=True)
 

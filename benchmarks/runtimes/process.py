@@ -1,0 +1,58 @@
+"""Worker: a runtime in a process of its own, which runs when it is told to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+from benchmarks.process import ProgramError
+
+_SHORT, _MOST = 0.05, 10  # seconds that a turn takes at least, in runs at most
+
+
+class Worker:
+    """Calling it runs the workload and gives the seconds of the fastest run of the turn.
+
+    Raises:
+        ProgramError: the process failed; the message is its own error output.
+    """
+
+    def __init__(self, runtime: str, kind: str, work: str, folder: Path) -> None:
+        self._errors = folder / "errors.txt"
+        with open(self._errors, "w", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.runtimes.worker", runtime, kind, work, folder],
+                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+        self._read()
+        first = self._ask(1)[0]
+        self._runs = max(1, min(_MOST, round(_SHORT / first)))
+
+    def __call__(self) -> float:
+        """One turn."""
+        return min(self._ask(self._runs))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    @staticmethod
+    def output(folder: Path, runtime: str, kind: str, work: str) -> Path:
+        """Where a worker leaves its embeddings."""
+        return folder / f"{runtime}-{kind}-{work.replace('/', '')}.npy"
+
+    def _ask(self, runs: int) -> list[float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{runs}\n")
+        self._process.stdin.flush()
+        seconds: list[float] = self._read()
+        return seconds
+
+    def _read(self) -> list[float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ProgramError(self._errors.read_text(encoding="utf-8")[-2000:])
+        found: list[float] = json.loads(line)
+        return found
