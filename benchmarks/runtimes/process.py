@@ -53,6 +53,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            self.close()
             raise ProgramError(self._errors.read_text(encoding="utf-8")[-2000:])
         found: list[float] = json.loads(line)
         return found

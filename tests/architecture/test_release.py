@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ADAPTERS = {"langchain", "lancedb", "llama-index", "mem0", "mteb"}  # tested each in its own room
-WEIGHED = {"bench-stores"}  # what the decisions compare; no part of any test
+WEIGHED = {"bench-stores", "bench-runtimes"}  # what the decisions compare; no part of any test
 
 
 def bounds() -> set[tuple[str, str]]:

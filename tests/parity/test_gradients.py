@@ -28,6 +28,12 @@ def loss(embedding: torch.Tensor) -> torch.Tensor:
     return (embedding * weights).sum()
 
 
+def features(output: Any) -> torch.Tensor:
+    """What transformers 5 wraps and 4 gives as it is."""
+    found: torch.Tensor = getattr(output, "pooler_output", output)
+    return found
+
+
 def reference_gradients(model: torch.nn.Module, checkpoint: Path, folder: Path) -> WeightLoader:
     """The gradients under our names: a checkpoint that holds them in the place of its weights."""
     shutil.copytree(checkpoint, folder / "gradients")
@@ -85,7 +91,7 @@ def test_clip(tower: str, make_clip: CLIPFactory, tmp_path: Path) -> None:
         for text, ids in zip(inputs, encoder.token_ids(inputs), strict=True):
             assert len(ids) > 2, text
         outputs = [
-            model.get_text_features(input_ids=torch.tensor([ids])).pooler_output
+            features(model.get_text_features(input_ids=torch.tensor([ids])))
             for ids in encoder.token_ids(inputs)
         ]
         loss(torch.cat(outputs)).backward()
@@ -93,7 +99,7 @@ def test_clip(tower: str, make_clip: CLIPFactory, tmp_path: Path) -> None:
     else:
         vision, inputs = VisionEncoder(table), pictures()[:2]
         pixels = torch.from_numpy(vision.processor(inputs))
-        loss(model.get_image_features(pixel_values=pixels).pooler_output).backward()
+        loss(features(model.get_image_features(pixel_values=pixels))).backward()
         trainable = vision.trainable("*")
     check(trainable, inputs, reference_gradients(model, checkpoint, tmp_path), tower)
 
