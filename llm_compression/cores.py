@@ -1,5 +1,6 @@
 """Cores: how many of the machine's this process may use, by its affinity and its container."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -11,13 +12,19 @@ _MOUNT = Path("/sys/fs/cgroup")
 
 def cores() -> int:
     """Cores that this process may use, at least one; a container's quota of their time counts."""
-    return max(1, min([_affinity(), *(math.ceil(share) for share in _shares())]))
+    return int(min(_affinity(), _quota()))
 
 
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@functools.cache  # every search asks, and each answer is a dozen reads of files
+def _quota() -> float:
+    """The whole cores that the time allowed to this process's control groups makes."""
+    return min((max(1, math.ceil(share)) for share in _shares()), default=math.inf)
 
 
 def _shares() -> Iterator[float]:

@@ -1,6 +1,7 @@
 """How many cores a process in a container has, by files as the kernel writes them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from llm_compression.cores import cores
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A machine of 16 cores, with control groups of our own."""
+    module._quota.cache_clear()
     monkeypatch.setattr(module, "_affinity", lambda: 16)
     monkeypatch.setattr(module, "_PROCESS", tmp_path / "process")
     monkeypatch.setattr(module, "_MOUNT", tmp_path / "groups")
-    return tmp_path
+    yield tmp_path
+    module._quota.cache_clear()
 
 
 def write(path: Path, text: str) -> None:
@@ -25,6 +28,9 @@ def write(path: Path, text: str) -> None:
 
 def test_without_limits_the_affinity_counts(machine: Path) -> None:
     assert cores() == 16
+
+
+def test_a_group_without_a_limit_limits_nothing(machine: Path) -> None:
     write(machine / "process", "0::/user\n")
     write(machine / "groups/user/cpu.max", "max 100000\n")
     assert cores() == 16
