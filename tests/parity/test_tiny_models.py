@@ -62,6 +62,11 @@ def test_bfloat16_has_its_own_row(tiny_bert: Path, tmp_path: Path) -> None:
     assert max(tap.absolute for tap in report.taps) > 1e-4, "bfloat16 must differ from float32"
 
 
+def test_int8_has_its_own_row(tiny_bert: Path, tmp_path: Path) -> None:
+    report = check(tiny_bert, tmp_path, compute_dtype="int8")
+    assert max(tap.relative for tap in report.taps) > 1e-3, "int8 must differ from float32"
+
+
 @pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_embeddings_equal_sentence_transformers(
     model_type: str, make_checkpoint: CheckpointFactory, tmp_path: Path
