@@ -1,4 +1,4 @@
-"""Length-sorted batches: texts of like length run together, so that little is padding."""
+"""Length-sorted batches: texts of one length stand together, which attention takes as one."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
