@@ -10,6 +10,7 @@ from llm_compression.multimodal.audio.input import name_of, open_sound
 from llm_compression.multimodal.audio.model import audio_parts
 from llm_compression.multimodal.audio.processor import resampled
 from llm_compression.spec.model import ModelSpec
+from llm_compression.validation.compare import largest
 from llm_compression.validation.reference import (
     Place,
     Tapped,
@@ -27,8 +28,11 @@ def run_sounds(
     tensors: Sequence[TensorEntry],
     sounds: Sequence[object],
     sampling_rate: int | None,
-) -> dict[str, np.ndarray]:
-    """Run the first windows of ``sounds`` through transformers; ``frames`` first.
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Taps of the first windows of ``sounds`` by transformers, ``frames`` first, and their noise.
+
+    The noise of a tap is its largest change, over its largest value, when every frame moves to the
+    next number above or below it: no two computations in float32 can be asked to agree better.
 
     Raises:
         ParityError: the model has not the modules.
@@ -45,18 +49,30 @@ def run_sounds(
     )
     tapped, encoder = _tapped(spec), getattr(model, "encoder", model)
     found: list[dict[str, torch.Tensor]] = []
+    changes: list[dict[str, float]] = []
     for index, source in enumerate(sounds):  # one by one: plain attention needs much memory
         blocks = resampled(open_sound(source, name_of(source, index), sampling_rate), rate)
         samples = np.concatenate(list(blocks))[: sound.window_samples]
         whole = np.pad(samples, (0, sound.window_samples - len(samples)))
         # the path in double precision; the one on torch differs from it by up to 1e-4
         frames = torch.from_numpy(extractor._np_extract_fbank_features(whole[None], "cpu")).float()
+        with tapping(model, tapped, tensors) as moved:
+            encoder(_moved(frames, seed=index))
         with tapping(model, tapped, tensors) as taps:
             encoder(frames)
+        changes.append({name: float((taps[name] - moved[name]).abs().max()) for name in taps})
         heard = -(-len(samples) // (2 * sound.hop_length))
         pooled = taps["final_norm"][:, :heard].mean(dim=1)
         found.append({"frames": frames, **taps, "pooled": pooled, "embedding": pooled})
-    return numpy_taps({name: torch.cat([one[name] for one in found]) for name in found[0]})
+    taken = numpy_taps({name: torch.cat([one[name] for one in found]) for name in found[0]})
+    noise = {name: max(c[name] for c in changes) / largest(taken[name]) for name in changes[0]}
+    return taken, noise
+
+
+def _moved(frames: torch.Tensor, seed: int) -> torch.Tensor:
+    """Each of ``frames`` one number of its type up or down, drawn by ``seed``."""
+    drawn = torch.rand(frames.shape, generator=torch.Generator().manual_seed(seed))
+    return frames.nextafter((drawn - 0.5) * torch.inf)
 
 
 def _tapped(spec: ModelSpec) -> list[Tapped]:

@@ -12,7 +12,10 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class TapComparison:
-    """``n`` vectors of one tap; ``relative`` is the absolute error over the largest value."""
+    """``n`` vectors of one tap; ``relative`` is the absolute error over the largest value.
+
+    ``noise``, where it was measured, is what the last bits of its input do to the reference.
+    """
 
     name: str
     n: int
@@ -20,11 +23,16 @@ class TapComparison:
     relative: float
     cosine_min: float
     cosine_mean: float
+    noise: float | None
     passed: bool
 
 
 def compare_tap(
-    name: str, ours: np.ndarray, reference: np.ndarray, tolerance: Tolerance
+    name: str,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    tolerance: Tolerance,
+    noise: float | None = None,
 ) -> TapComparison:
     """Compare (n, D) with (n, D).
 
@@ -34,7 +42,7 @@ def compare_tap(
     if ours.shape != reference.shape:
         raise ParityError(f"tap {name} is {ours.shape} here and {reference.shape} in the reference")
     absolute = float(np.abs(ours - reference).max())
-    relative = absolute / max(float(np.abs(reference).max()), _TINY)
+    relative = absolute / largest(reference)
     cosines = _cosines(ours.astype(np.float64), reference.astype(np.float64))
     return TapComparison(
         name=name,
@@ -43,8 +51,14 @@ def compare_tap(
         relative=relative,
         cosine_min=float(cosines.min()),
         cosine_mean=float(cosines.mean()),
-        passed=tolerance.holds(absolute, relative, float(cosines.min())),
+        noise=noise,
+        passed=tolerance.holds(absolute, relative, float(cosines.min()), noise),
     )
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest of the absolute values, what errors are relative to; never 0."""
+    return max(float(np.abs(values).max()), _TINY)
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

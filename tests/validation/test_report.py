@@ -73,6 +73,17 @@ def test_nan_fails_on_either_side() -> None:
         assert not compare_tap("t", good, bad, tolerance).passed
 
 
+def test_noise_of_the_reference_widens_a_relative_bound_alone() -> None:
+    reference = np.ones((3, 4), np.float32)
+    wrong = reference.copy()
+    wrong[2, 1] += 6e-5
+    bounds = tolerance_of(Family.WHISPER, "float32")
+    for noise, passes in ((None, False), (1e-5, False), (2e-5, True)):
+        assert compare_tap("t", wrong, reference, bounds, noise).passed == passes
+    assert not compare_tap("t", wrong, reference, STRICT, noise=1.0).passed
+    assert not compare_tap("t", wrong * np.nan, reference, bounds, noise=1.0).passed
+
+
 def test_a_turned_vector_fails_by_cosine_alone() -> None:
     reference = np.array([[1e-6, 0]], np.float32)
     turned = np.array([[0, 1e-6]], np.float32)
