@@ -266,6 +266,7 @@ class AudioEncoder(Pretrained):
             lengths = [self._model.positions(w.heard, fast=self.mode == "fast") for _, w in held]
             for part in cut(lengths, batch_size):
                 yield held[part], self._encode([window for _, window in held[part]])
+            held.clear()  # before the next ones are taken
 
     def _windows(
         self, sounds: Sequence[object], sampling_rate: int | None, skipped: dict[int, str] | None
