@@ -22,7 +22,6 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "config_kwargs": (None,),
     "model_card_data": (None,),
     "backend": ("torch",),
-    "device": (None, "cpu", torch.device("cpu")),
     "pool": (None,),
     "chunk_size": (None,),
 }
@@ -54,8 +53,8 @@ def refuse(arguments: Mapping[str, object]) -> None:
             raise InputError(f"{name} is no argument of this SentenceTransformer")
         if value not in _IDLE[name]:
             raise InputError(
-                f"{name}={value!r} means nothing here: models are weight tables that run on the "
-                "cpu; leave it out, or use sentence-transformers itself"
+                f"{name}={value!r} means nothing here, where models are weight tables; leave it "
+                "out, or use sentence-transformers itself"
             )
 
 

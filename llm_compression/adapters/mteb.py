@@ -38,13 +38,13 @@ class ArrowEncoder:
     Args:
         model_name: a weight table, checkpoint folder or hub id.
         revision: of a hub id.
-        device: ``cpu``, or None for it.
+        device: ``cpu``, or None for it; ``cuda`` or ``cuda:N``.
         name: ``organisation/model`` in mteb's results, by default the id, or made from the path.
         prompts: in the place of the model's; keys are tasks, types of tasks, query or document.
         options: ``cache_dir``, ``local_files_only`` and ``token``, as huggingface_hub has them.
 
     Raises:
-        InputError: another device.
+        InputError: a device that is not here.
     """
 
     def __init__(
@@ -57,13 +57,12 @@ class ArrowEncoder:
         prompts: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        if device not in (None, "cpu"):
-            raise InputError(f"device is {device!r}; models run on the cpu")
+        place = device or "cpu"
         loader = WeightLoader(locate(model_name, revision=revision, **options))
         spec = loader.spec
-        self._text = ArrowEngine(loader) if spec.text else None
-        self._image = VisionEncoder(loader) if spec.vision else None
-        self._audio = AudioEncoder(loader) if spec.audio else None
+        self._text = ArrowEngine(loader, device=place) if spec.text else None
+        self._image = VisionEncoder(loader, device=place) if spec.vision else None
+        self._audio = AudioEncoder(loader, device=place) if spec.audio else None
         self._kind = spec.embedding.similarity if spec.embedding else Similarity.COSINE
         self._prompts = dict(prompts or (self._text.prompts if self._text else {}))
         self._fingerprint = loader.fingerprint

@@ -14,9 +14,11 @@ from llm_compression.engine.arrow_engine import ArrowEngine
 from llm_compression.engine.output import cut, in_precision
 from llm_compression.engine.prompts import Prompts
 from llm_compression.errors import InputError
+from llm_compression.inference.device import device_of
 from llm_compression.metrics import similarity as scores
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.pretrained import Pretrained
 from llm_compression.spec.model import Similarity
 
 Output = np.ndarray | torch.Tensor | list[torch.Tensor]
@@ -25,13 +27,13 @@ Output = np.ndarray | torch.Tensor | list[torch.Tensor]
 class SentenceTransformer:
     """A text model with the methods, arguments and results of sentence-transformers 6.
 
-    What an argument cannot mean here is refused, never ignored. Training, multi-process pools and
-    devices other than the cpu are left out. The library itself is not needed.
+    What an argument cannot mean here is refused, never ignored. Training and multi-process pools
+    are left out, and a model stays on its device. The library itself is not needed.
 
     Args:
         model_name_or_path: a weight table, checkpoint folder or hub id, or an open `ArrowEngine`;
             an id without owner is one of ``sentence-transformers``.
-        device: ``cpu``, or None for it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; None is the cpu, or where an engine is open.
         prompts: by name, beside and before the model's own.
         default_prompt_name: of the prompt used unasked, by default the model's.
         cache_folder: huggingface_hub's cache.
@@ -44,7 +46,8 @@ class SentenceTransformer:
         others: arguments of the library that mean nothing here, at their defaults.
 
     Raises:
-        InputError: an argument that means nothing here, or a default prompt that is none.
+        InputError: an argument that means nothing here, a device that is not here, or a default
+            prompt that is none.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class SentenceTransformer:
         truncate_dim: int | None = None,
         **others: Any,
     ) -> None:
-        refuse({"device": device, **others})
+        refuse(others)
+        is_open = isinstance(model_name_or_path, Pretrained)
         hub = {
+            "device": None if is_open else device,
             "cache_dir": cache_folder,
             "revision": revision,
             "local_files_only": local_files_only,
@@ -71,6 +76,7 @@ class SentenceTransformer:
         }
         given = {name: value for name, value in hub.items() if value not in (None, False)}
         self.engine: ArrowEngine = open_as(ArrowEngine, with_owner(model_name_or_path), **given)
+        self.to(device)
         stored = self.engine.prompt_texts
         self.prompts = {"query": "", "document": "", **stored.by_name, **(prompts or {})}
         self.default_prompt_name = default_prompt_name or stored.default
@@ -108,19 +114,21 @@ class SentenceTransformer:
         """Itself: it never trains."""
         return self
 
-    def to(self, device: str | torch.device) -> "SentenceTransformer":
-        """Itself, on the cpu.
+    def to(self, device: str | torch.device | None) -> "SentenceTransformer":
+        """Itself, on the device that it is on.
 
         Raises:
             InputError: another device.
         """
-        refuse({"device": device})
+        if device is not None and device_of(device) != self.device:
+            raise InputError(f"the model is on {self.device}; to have it elsewhere open it with "
+                             f"device={str(device)!r}")  # fmt: skip
         return self
 
     @property
     def device(self) -> torch.device:
-        """The cpu."""
-        return torch.device("cpu")
+        """Where the model computes; results are on the host."""
+        return self.engine.device
 
     def get_embedding_dimension(self) -> int:
         """Width of what `encode` gives."""
@@ -159,7 +167,7 @@ class SentenceTransformer:
                 the inputs themselves.
             convert_to_numpy: an array; otherwise a list of tensors, or a tensor for a string.
             convert_to_tensor: one tensor; it wins over ``convert_to_numpy``.
-            device: ``cpu``, or None for it.
+            device: the model's own, or None for it.
             normalize_embeddings: unit length; models that normalise do so in any case.
             truncate_dim: overrides the constructor's.
             others: arguments of the library that mean nothing here, at their defaults.
@@ -168,7 +176,8 @@ class SentenceTransformer:
             InputError: an input that is no text, or an argument that means nothing here.
         """
         inputs = inputs_of(inputs, others)
-        refuse({"device": device, **others})
+        refuse(others)
+        self.to(device)
         before = Prompts(self.prompts, self.default_prompt_name).choose(prompt_name, prompt)
         if output_value != "sentence_embedding":
             asked = (precision != "float32", normalize_embeddings, truncate_dim, show_progress_bar)

@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from llm_compression.engine.zero_shot import TEMPLATE
 
     files = image_files(arguments.images)
-    engine = CLIPEngine.from_pretrained(arguments.model, compute_dtype=arguments.compute_dtype)
+    engine = CLIPEngine.from_pretrained(
+        arguments.model, compute_dtype=arguments.compute_dtype, device=arguments.device
+    )
     labels = arguments.labels or read_lines(Path(arguments.labels_file))
     classes = engine.class_embeddings(labels, templates=arguments.template or TEMPLATE)
     table = image_table(engine.vision, files, arguments, normalized=True)

@@ -48,10 +48,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--compute-dtype",
         default="float32",
         choices=COMPUTE_DTYPES,
-        help="what the core computes in",
+        help="what the core computes in; float16 on GPUs, int8 on the CPU alone",
     )
+    add_device(parser)
     parser.add_argument(
         "--batch-size", type=int, help="inputs run together; default: 32, or 4 sounds"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare where the core computes."""
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, or a GPU: cuda or cuda:N; default: cpu"
     )
 
 
@@ -90,6 +98,7 @@ def open_engine(arguments: argparse.Namespace) -> "ArrowEngine":
     return ArrowEngine.from_pretrained(
         arguments.model,
         compute_dtype=arguments.compute_dtype,
+        device=arguments.device,
         max_seq_length=arguments.max_seq_length,
         truncation=arguments.truncation,
         deterministic=arguments.deterministic,
@@ -100,7 +109,9 @@ def open_vision(arguments: argparse.Namespace) -> "VisionEncoder":
     """The vision encoder that the arguments describe."""
     from llm_compression.multimodal.vision.encoder import VisionEncoder
 
-    return VisionEncoder.from_pretrained(arguments.model, compute_dtype=arguments.compute_dtype)
+    return VisionEncoder.from_pretrained(
+        arguments.model, compute_dtype=arguments.compute_dtype, device=arguments.device
+    )
 
 
 def open_audio(
@@ -116,7 +127,10 @@ def open_audio(
         options = {name: like[name] if v is None else v for name, v in options.items()}
     given = {name: value for name, value in options.items() if value is not None}
     return AudioEncoder.from_pretrained(
-        arguments.model, compute_dtype=arguments.compute_dtype, **given
+        arguments.model,
+        compute_dtype=arguments.compute_dtype,
+        device=arguments.device,
+        **given,
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from llm_compression.cli.engines import add_device
 from llm_compression.errors import InputError
 from llm_compression.spec.names import COMPUTE_DTYPES, TOWERS
 
@@ -45,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compute-dtype",
         default="float32",
         choices=COMPUTE_DTYPES,
-        help="what the core computes in",
+        help="what the core computes in; float16 on GPUs, int8 on the CPU alone",
     )
+    add_device(parser)
     parser.add_argument("--absolute", type=float, help="bound on the absolute error of any tap")
     parser.add_argument(
         "--cosine", "--threshold", type=float, help="bound on the cosine of any vector"
@@ -91,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         sounds=sounds[: arguments.samples],
         tower=arguments.tower,
         compute_dtype=arguments.compute_dtype,
+        device=arguments.device,
         tolerance=bounds,
     )
     print(report.to_table())

@@ -15,7 +15,7 @@ from llm_compression.engine.zero_shot import (
 from llm_compression.errors import InputError
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.inputs import as_texts, check_count
-from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.encoder import TextEncoder
 from llm_compression.multimodal.vision.encoder import VisionEncoder
 from llm_compression.spec.tensors import LOGIT_SCALE
@@ -30,16 +30,18 @@ class CLIPEngine(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in: ``float32``, ``bfloat16`` or ``int8``.
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, ``float16`` (GPUs) or
+            ``int8`` (the CPU).
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
         packed: on first use copy the weights into the order in which this processor reads them,
             and let the mapped ones go; otherwise compute on those in place, which is slower.
+        device: ``cpu``, or a GPU as ``cuda`` or ``cuda:N``, where ``packed`` has no meaning.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond the model's maximum.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
-        InputError: the model lacks one of the towers.
+        InputError: the model lacks one of the towers, or an option cannot be.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class CLIPEngine(Pretrained):
         mapped: bool = True,
         verify: bool = True,
         packed: bool = True,
+        device: Device = "cpu",
         truncation: str = "warn",
     ) -> None:
         super().__init__(
@@ -58,12 +61,14 @@ class CLIPEngine(Pretrained):
             verify=verify,
             packed=packed,
             compute_dtype=compute_dtype,
+            device=device,
             truncation=truncation,
         )
-        self.text = TextEncoder(
-            self._loader, compute_dtype=compute_dtype, packed=packed, truncation=truncation
-        )
-        self.vision = VisionEncoder(self._loader, compute_dtype=compute_dtype, packed=packed)
+        shared: dict[str, Any] = {
+            "compute_dtype": compute_dtype, "packed": packed, "device": device,
+        }  # fmt: skip
+        self.text = TextEncoder(self._loader, **shared, truncation=truncation)
+        self.vision = VisionEncoder(self._loader, **shared)
         self.logit_scale = float(self._loader.get_tensor(LOGIT_SCALE).float().exp())
 
     def get_embedding_dimension(self) -> int:

@@ -11,8 +11,8 @@ from llm_compression.inference.linear import LinearMap
 from llm_compression.inference.sequences import Group, Sequences
 
 _LONG = 512  # tokens from which the tiles of torch's attention are large enough for oneDNN
-# torch's attention takes each row of scores by itself, which costs more than the rows of short
-# sequences are worth, and gains nothing from bfloat16; there whole products are faster.
+# On the CPU torch's attention takes each row of scores by itself, which costs more than the rows of
+# short sequences are worth, and gains nothing from bfloat16; there whole products are faster.
 _SHORT, _MANY = 32, 256  # tokens of a sequence at most, rows of a group at least
 _CHUNK = 256  # queries of all heads whose scores stay in cache
 
@@ -59,10 +59,10 @@ class Attention:
         """(n T, 3 D) -> (n T, D) for the n sequences of a group."""
         heads = qkv.view(group.count, group.tokens, 3, self.num_heads, -1)
         heads = heads.permute(2, 0, 3, 1, 4)  # (3, n, H, T, d)
-        if self._want_products(qkv.dtype, group, scores):
+        if self._want_products(qkv, group, scores):
             return _in_products(heads, self.scale)
         q, k, v = heads.unbind(0)
-        long = group.tokens >= _LONG and qkv.dtype is torch.float32
+        long = group.tokens >= _LONG and qkv.is_cpu and qkv.dtype is torch.float32
         with fast_products() if long else nullcontext():
             mixed = F.scaled_dot_product_attention(
                 *(q, k, v),
@@ -72,10 +72,10 @@ class Attention:
             )
         return mixed.transpose(1, 2).reshape(group.rows, -1)
 
-    def _want_products(self, dtype: torch.dtype, group: Group, scores: torch.Tensor | None) -> bool:
+    def _want_products(self, qkv: torch.Tensor, group: Group, scores: torch.Tensor | None) -> bool:
         # what they overwrite would be wanted for gradients
         free = scores is None and not self.causal and torch.is_inference_mode_enabled()
-        gain = group.tokens <= _SHORT or dtype is torch.bfloat16
+        gain = qkv.is_cpu and (group.tokens <= _SHORT or qkv.dtype is torch.bfloat16)
         return free and gain and group.rows >= _MANY and not self.steady
 
     def _added(self, scores: torch.Tensor | None) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""Compute: in which type, on which form of its weights, and whether for gradients a model runs."""
+"""Compute: in which type, where, on which form of its weights, for gradients or not."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -8,15 +8,15 @@ from typing import TypeVar
 import torch
 
 from llm_compression.cores import cores
-from llm_compression.errors import InputError
 from llm_compression.inference import kernels
 from llm_compression.inference.bind import Tensors
+from llm_compression.inference.device import sent
 from llm_compression.inference.int8 import to_int8
 from llm_compression.inference.packing import Packer, pack_linear
-from llm_compression.spec.names import COMPUTE_DTYPES
 from llm_compression.weights.readonly import writable
 
 M = TypeVar("M")
+CPU = torch.device("cpu")
 _BLOCK = (32 << 20) - 8192  # bytes, just below the most that glibc lets the threshold follow
 
 
@@ -25,25 +25,20 @@ class Compute:
     """How a model computes.
 
     Args:
-        name: the ``compute_dtype``: ``float32``, ``bfloat16`` or ``int8``.
-        packed: copy weights into the order in which the processor reads them, where it has kernels
-            for that; otherwise those that have the type already are used in place.
+        name: the ``compute_dtype``: ``float32``, ``bfloat16``, ``float16`` or ``int8``.
+        packed: on the CPU, copy weights into the order in which the processor reads them, where it
+            has kernels for that; otherwise those that have the type already are used in place.
         gradients: compute with the tensors themselves, by operators that gradients flow through.
         release: called whenever weights have been copied, so that their source can let memory go.
-
-    Raises:
-        InputError: no such ``compute_dtype``.
+        device: where all is computed; weights are copied to another one than the CPU, and what
+            runs there are plain operators. What goes in and comes out is `sent` and `fetched`.
     """
 
     name: str = "float32"
     packed: bool = True
     gradients: bool = False
     release: Callable[[], None] = lambda: None
-
-    def __post_init__(self) -> None:
-        if self.name not in COMPUTE_DTYPES:
-            known = ", ".join(COMPUTE_DTYPES)
-            raise InputError(f"compute_dtype {self.name!r} is not one of {known}")
+    device: torch.device = CPU
 
     @property
     def dtype(self) -> torch.dtype:
@@ -60,12 +55,22 @@ class Compute:
         _fit_threads()
         _keep_freed_memory()
         with self.mode():
+            if self.device != CPU:
+                return bind(self._copied(tensors))
             module = bind(cast(tensors, self.dtype))
             if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
                 return module
             if self.name == "int8":
                 return Packer(to_int8, self.release, steady=True)(module)
             return Packer(pack_linear, self.release)(module)
+
+    def _copied(self, tensors: Tensors) -> dict[str, torch.Tensor]:
+        """``tensors`` on the device, sent as they are stored and made ``dtype`` there."""
+        found = {n: sent(writable(t), self.device).to(self.dtype) for n, t in tensors.items()}
+        if self.device.type == "cuda":  # another thread may run them on a stream of its own
+            torch.cuda.synchronize(self.device)
+        self.release()
+        return found
 
 
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

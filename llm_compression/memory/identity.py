@@ -12,7 +12,8 @@ class VectorIdentity:
     """How vectors were made; kept with them, and compared before they are searched.
 
     ``prompt`` is the one in front of what is stored; a query may have another. ``projector`` and
-    ``ranges`` are digests, of the projector behind the model and of `EmbeddingRanges`.
+    ``ranges`` are digests, of the projector behind the model and of `EmbeddingRanges`. The
+    device is no part of it: devices that compute in one type differ by rounding alone.
     """
 
     model: str  # fingerprint, or what a caller that made the vectors elsewhere calls it

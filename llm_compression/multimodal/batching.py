@@ -4,18 +4,29 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import torch
+
 from llm_compression.errors import InputError
 from llm_compression.multimodal.text.tokenizer import Tokens
 
 B = TypeVar("B")
 # The states of so many tokens stay in a processor's caches from one layer to the next, and are
 # enough that its matrix products run at full rate.
-BATCH_TOKENS = 1024
+_CPU_TOKENS = 1024
+# A GPU's products want a tile of about 128 rows and columns of the result for each of its hundred
+# or more units, which a hidden size of 384 gives from 6,000 tokens on; more of them pay for
+# starting operators. The widest states are then 256 MB (4,096 float32). Not measured yet.
+_GPU_TOKENS = 16_384
 _LONG_WORK = 1000  # texts from which a terminal sees a progress bar unasked
 
 
-def batches(tokens: Sequence[Tokens], batch_size: int | None) -> list[list[int]]:
-    """Indices of ``tokens``, longest first, as many at a time as make `BATCH_TOKENS` in all.
+def batch_tokens(device: torch.device) -> int:
+    """How many tokens a batch has at most for ``device`` to run at its best."""
+    return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
+
+
+def batches(tokens: Sequence[Tokens], batch_size: int | None, most: int) -> list[list[int]]:
+    """Indices of ``tokens``, longest first, as many at a time as make ``most`` tokens in all.
 
     A text that is longer runs alone, and at most ``batch_size`` run together.
 
@@ -26,19 +37,19 @@ def batches(tokens: Sequence[Tokens], batch_size: int | None) -> list[list[int]]
         if not text.ids:
             raise InputError(f"input {i} gives no tokens, so it has no embedding; leave it out")
     order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids))
-    parts = cut([len(tokens[i].ids) for i in order], batch_size)
+    parts = cut([len(tokens[i].ids) for i in order], batch_size, most)
     return [order[part] for part in parts]
 
 
-def cut(lengths: Sequence[int], batch_size: int | None) -> list[slice]:
-    """Neighbours that together have `BATCH_TOKENS` at most, or one that has more.
+def cut(lengths: Sequence[int], batch_size: int | None, most: int) -> list[slice]:
+    """Neighbours that together have ``most`` tokens, or one that has more.
 
     At most ``batch_size`` of them, if that is given.
     """
     found: list[slice] = []
     start = total = 0
     for i, length in enumerate(lengths):
-        full = i - start == batch_size or total + length > BATCH_TOKENS
+        full = i - start == batch_size or total + length > most
         if full and i > start:
             found.append(slice(start, i))
             start, total = i, 0

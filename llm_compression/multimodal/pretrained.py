@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
+from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import check_compute_dtype, device_of
 from llm_compression.multimodal.open import locate, save
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.loader import WeightLoader
@@ -12,6 +16,7 @@ from llm_compression.weights.schema import MODEL_FILE
 
 P = TypeVar("P", bound="Pretrained")
 ModelPath = str | Path | WeightLoader
+Device = str | torch.device
 
 
 class Pretrained:
@@ -21,16 +26,38 @@ class Pretrained:
         model_path: a weight table, a folder with ``model.parquet``, or one that is open already.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
+        packed: on the CPU, copy weights on first use into the order in which it reads them.
+        compute_dtype: what the core computes in.
+        device: where it computes.
         options: those of the class, kept for pickling.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
+        InputError: a device that is not here, or that does not compute in this type.
     """
 
     def __init__(
-        self, model_path: ModelPath, *, mapped: bool = True, verify: bool = True, **options: Any
+        self,
+        model_path: ModelPath,
+        *,
+        mapped: bool,
+        verify: bool,
+        packed: bool,
+        compute_dtype: str,
+        device: Device,
+        **options: Any,
     ) -> None:
-        self._options = {"mapped": mapped, "verify": verify, **options}
+        self._options = {
+            "mapped": mapped,
+            "verify": verify,
+            "packed": packed,
+            "compute_dtype": compute_dtype,
+            "device": str(device),
+            **options,
+        }
+        self.device = device_of(device)
+        self.compute_dtype = compute_dtype
+        check_compute_dtype(compute_dtype, self.device.type)
         self._loader = (
             model_path
             if isinstance(model_path, WeightLoader)
@@ -38,6 +65,9 @@ class Pretrained:
         )
         self.path = self._loader.table.path.absolute()
         self.fingerprint = self._loader.fingerprint
+        self._compute = Compute(
+            compute_dtype, packed, release=self._loader.release, device=self.device
+        )
 
     @property
     def spec(self) -> ModelSpec:

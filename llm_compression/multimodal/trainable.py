@@ -16,6 +16,8 @@ Run = Callable[[object], Encoded]
 class Trainable(torch.nn.Module):
     """Plain operators on float32 weights as they are stored, none of them packed or fused.
 
+    It computes on the CPU, wherever its encoder does.
+
     Args:
         tensors: those of the tower under canonical names.
         bind: what runs inputs on tensors.

@@ -58,6 +58,12 @@ _BFLOAT16 = {
     # transformers in bfloat16 is as far off, and the means over what hears agree to 0.9999
     Family.WHISPER: Tolerance(absolute=None, relative=0.3, cosine=0.8),
 }
+# float16 keeps three bits more: an eighth of bfloat16's error, with a cosine off by its square.
+_FLOAT16 = {
+    Family.BERT: Tolerance(absolute=None, relative=0.004, cosine=0.9999),
+    Family.CLIP: Tolerance(absolute=None, relative=0.004, cosine=0.9999),
+    Family.WHISPER: Tolerance(absolute=None, relative=0.04, cosine=0.99),
+}
 # int8 rounds every factor of every product of a block. Its bounds are for the model as a whole;
 # states of silence in Whisper, small beside others, keep no direction at all.
 _INT8 = {
@@ -65,7 +71,7 @@ _INT8 = {
     Family.CLIP: Tolerance(absolute=None, relative=0.15, cosine=0.95),
     Family.WHISPER: Tolerance(absolute=None, relative=1.5, cosine=-1.0),
 }
-_BOUNDS = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "int8": _INT8}
+_BOUNDS = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "float16": _FLOAT16, "int8": _INT8}
 _LOGITS = Tolerance(absolute=1e-3, relative=None, cosine=0.999999)
 
 

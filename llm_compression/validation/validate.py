@@ -14,6 +14,7 @@ from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import ParityError
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.audio.encoder import AudioEncoder
+from llm_compression.multimodal.pretrained import Device
 from llm_compression.multimodal.text.encoder import TextEncoder
 from llm_compression.multimodal.vision.encoder import VisionEncoder
 from llm_compression.spec.model import ModelSpec
@@ -39,7 +40,7 @@ class _Run:
     loader: WeightLoader
     model: Any
     checkpoint: Path
-    compute_dtype: str
+    computed: Mapping[str, Any]  # how ours computes: options of every encoder
     bounds: Tolerance
 
 
@@ -52,17 +53,20 @@ def validate(
     sounds: Sequence[object] | None = None,
     tower: str | None = None,
     compute_dtype: str = "float32",
+    device: Device = "cpu",
     tolerance: Tolerance | None = None,
 ) -> ValidationReport:
     """Compare every tap of a weight table with transformers on the checkpoint it came from.
 
     ``texts``, ``images`` and ``sounds`` (by default a varied sample of each) go through the towers
-    that the model has, or through ``tower`` alone, ``text``, ``vision`` or ``audio``.
+    that the model has, or through ``tower`` alone, ``text``, ``vision`` or ``audio``. On another
+    ``device`` the reference stays on the CPU.
 
     Raises:
         MissingDependencyError: transformers is not installed.
         ParityError: the reference cannot be loaded or is another architecture, or the model has
             not the tower.
+        InputError: a device that is not here, or that does not compute in this type.
     """
     folder = resolve(reference).folder
     checkpoint = folder / read_modules(folder).transformer
@@ -76,7 +80,8 @@ def validate(
         raise ParityError(f"{model} has no {tower} tower")
     bounds = tolerance or tolerance_of(spec.family, compute_dtype)
     reference_model = load_model(checkpoint, spec, loader.table.manifest.tensors)
-    run = _Run(loader, reference_model, checkpoint, compute_dtype, bounds)
+    computed = {"compute_dtype": compute_dtype, "device": device}
+    run = _Run(loader, reference_model, checkpoint, computed, bounds)
     sides: dict[str, tuple[Taps, Taps]] = {}
     noise: Mapping[str, float] = {}
     tokens, agree = 0, True
@@ -121,7 +126,7 @@ def _check_family(checkpoint: Path, spec: ModelSpec) -> None:
 
 def _texts(run: _Run, texts: Sequence[str]) -> tuple[tuple[Taps, Taps], int, bool]:
     """Our taps and the reference's, one row for each real token; tokens; whether ids agree."""
-    ours = TextEncoder(run.loader, compute_dtype=run.compute_dtype, truncation="ok")
+    ours = TextEncoder(run.loader, **run.computed, truncation="ok")
     tensors = run.loader.table.manifest.tensors
     expected = run_texts(run.model, run.checkpoint, ours.spec, tensors, texts)
     tokens = int(expected.mask.sum())
@@ -134,7 +139,7 @@ def _texts(run: _Run, texts: Sequence[str]) -> tuple[tuple[Taps, Taps], int, boo
 
 def _images(run: _Run, images: Sequence[object]) -> tuple[Taps, Taps]:
     """Our taps and the reference's, one row for each picture, patch or token."""
-    ours = VisionEncoder(run.loader, compute_dtype=run.compute_dtype)
+    ours = VisionEncoder(run.loader, **run.computed)
     tensors = run.loader.table.manifest.tensors
     expected = run_images(run.model, run.checkpoint, ours.spec, tensors, images)
     mine = ours.taps(list(images))
@@ -145,7 +150,7 @@ def _sounds(
     run: _Run, sounds: Sequence[object] | None
 ) -> tuple[tuple[Taps, Taps], Mapping[str, float]]:
     """Our taps and the reference's, one row for each frame's bin, position or sound; its noise."""
-    ours = AudioEncoder(run.loader, compute_dtype=run.compute_dtype)
+    ours = AudioEncoder(run.loader, **run.computed)
     rate = ours.processor.spec.sampling_rate
     given = sample_sounds(sampling_rate=rate) if sounds is None else sounds
     tensors = run.loader.table.manifest.tensors
@@ -187,6 +192,6 @@ def _logits(run: _Run, sides: Mapping[str, tuple[Taps, Taps]]) -> tuple[TapCompa
     )
     scale = run.loader.get_tensor(LOGIT_SCALE).float().exp().numpy()
     reference = run.model.logit_scale.exp().detach().numpy()
-    bounds = logits_tolerance(run.compute_dtype)
+    bounds = logits_tolerance(run.computed["compute_dtype"])
     compared = compare_tap("logits", ours * scale, expected * reference, bounds)
     return compared, bool((ours.argmax(1) == expected.argmax(1)).all())

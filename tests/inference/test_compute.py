@@ -1,16 +1,10 @@
-"""Compute: the types that are known, and no more threads than cores."""
+"""Compute: what is shared, what is copied, and no more threads than cores."""
 
 import pytest
 import torch
 
-from llm_compression.errors import InputError
 from llm_compression.inference import compute
 from llm_compression.inference.compute import Compute, cast
-
-
-def test_unknown_compute_dtype_is_refused() -> None:
-    with pytest.raises(InputError, match="one of float32, bfloat16, int8"):
-        Compute("float16")
 
 
 def test_what_has_the_type_is_shared() -> None:
@@ -38,3 +32,33 @@ def test_gradients_flow_to_the_tensors_themselves() -> None:
     made["a"].sum().backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_on_a_device_weights_are_copies_and_their_source_is_let_go(name: str) -> None:
+    released: list[int] = []
+    compute = Compute(name, device=torch.device("meta"), release=lambda: released.append(1))
+    tensors = {"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.float16)}
+    made = compute.prepared(dict, tensors)
+    assert {tensor.device for tensor in made.values()} == {torch.device("meta")}
+    assert {tensor.dtype for tensor in made.values()} == {getattr(torch, name)}
+    assert released == [1]
+
+
+def test_copies_to_a_gpu_have_come_before_the_source_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sent as they are stored, waited for once, and made the type that is computed in there."""
+    calls: list[object] = []
+    gpu = torch.device("cuda", 1)
+
+    def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        calls.append((tensor.dtype, device))
+        return tensor
+
+    monkeypatch.setattr(compute, "sent", sent)
+    monkeypatch.setattr(torch.cuda, "synchronize", calls.append)
+    on_gpu = Compute("float16", device=gpu, release=lambda: calls.append("let go"))
+    made = on_gpu.prepared(dict, {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.float16)})
+    assert calls == [(torch.float32, gpu), (torch.float16, gpu), gpu, "let go"]
+    assert {tensor.dtype for tensor in made.values()} == {torch.float16}

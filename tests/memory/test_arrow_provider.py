@@ -142,9 +142,9 @@ def test_what_cannot_be_embedded(call, said: str, provider: ArrowEngineProvider)
         call(provider)
 
 
-def test_another_device_is_refused(tiny_table: Path):
-    with pytest.raises(InputError, match="device is 'cuda'"):
-        ArrowEngineProvider(tiny_table, device="cuda")
+def test_a_device_that_is_not_here_is_refused(tiny_table: Path):
+    with pytest.raises(InputError, match="device is 'cuda:99'"):
+        ArrowEngineProvider(tiny_table, device="cuda:99")
 
 
 def test_it_has_texts_alone(provider: ArrowEngineProvider):

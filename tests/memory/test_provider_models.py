@@ -76,9 +76,13 @@ def test_a_path_to_nothing(tmp_path: Path):
         MultimodalEmbeddingProvider(tmp_path / "nowhere").encode("a")
 
 
-def test_another_device_is_refused():
-    with pytest.raises(InputError, match="device is 'cuda'"):
-        MultimodalEmbeddingProvider(device="cuda")
+def test_a_device_that_is_not_here_is_refused_at_once():
+    with pytest.raises(InputError, match="device is 'cuda:99'"):
+        MultimodalEmbeddingProvider(device="cuda:99")
+    with pytest.raises(InputError, match="device is 'gpu'; pass 'cpu', 'cuda' or 'cuda:N'"):
+        MultimodalEmbeddingProvider(device="gpu")
+    with pytest.raises(InputError, match="on the CPU use 'bfloat16'"):
+        MultimodalEmbeddingProvider(compute_dtype="float16")
 
 
 @pytest.mark.parametrize(

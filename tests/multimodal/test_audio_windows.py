@@ -208,7 +208,10 @@ def test_windows_are_read_only_so_far_ahead(mode: str, tiny_whisper_table: Path,
     [
         ({"mode": "quick"}, "mode 'quick' is not one of exact, fast"),
         ({"mode": None}, "mode None is not one of exact, fast"),
-        ({"compute_dtype": "int4"}, "compute_dtype 'int4' is not one of float32, bfloat16, int8"),
+        (
+            {"compute_dtype": "int4"},
+            "compute_dtype 'int4' is not one of float32, bfloat16, float16, int8",
+        ),
         ({"window": 0}, "window is 0.0 s, which is less than one sample"),
         ({"window": 2.5}, r"window is 2.5; it must be a number of seconds in 0..2"),
         ({"window": "1"}, r"window is '1'; it must be a number of seconds in 0..2"),

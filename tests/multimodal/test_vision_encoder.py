@@ -232,7 +232,7 @@ def test_bfloat16_is_close(tiny_clip_table: Path, singles: np.ndarray):
     assert ((half * singles).sum(1) / lengths).min() > 0.999
     assert np.abs(half - singles).max() < 0.03 * np.abs(singles).max()
     with pytest.raises(
-        InputError, match="compute_dtype 'int4' is not one of float32, bfloat16, int8"
+        InputError, match="compute_dtype 'int4' is not one of float32, bfloat16, float16, int8"
     ):
         VisionEncoder(tiny_clip_table, compute_dtype="int4")
 

@@ -10,6 +10,7 @@ from llm_compression.files.paths import user_path
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.providers.space_provider import SpaceProvider
 from llm_compression.memory.providers.spaces import Model, settled
+from llm_compression.multimodal.pretrained import Device
 from llm_compression.weights.schema import MODEL_FILE
 
 _VARIABLE = "ARROW_MODEL_PATH"
@@ -20,25 +21,25 @@ class ArrowEngineProvider(SpaceProvider):
 
     Args:
         model_path: a weight table, a folder with one or with a checkpoint, or a hub id.
-        device: ``cpu``, where all is computed.
+        device: where the model computes, as of `TextEncoder`.
         normalize_embeddings: whether vectors have unit length where a call does not say.
         cache: where vectors are kept and looked for first.
 
     Raises:
         WeightTableError, ConversionError: the model cannot be opened.
-        InputError: another device, or the model has no text tower.
+        InputError: a device that is not here, or the model has no text tower.
     """
 
     def __init__(
         self,
         model_path: str | Path,
-        device: str = "cpu",
+        device: Device = "cpu",
         normalize_embeddings: bool = True,  # noqa: FBT001, FBT002  the contract's
         *,
         cache: EmbeddingCache | None = None,
     ) -> None:
         super().__init__(
-            {"text": Model("text", settled(model_path))},
+            {"text": Model("text", settled(model_path), device=device)},
             normalize_embeddings=normalize_embeddings,
             cache=cache,
             device=device,
@@ -46,7 +47,7 @@ class ArrowEngineProvider(SpaceProvider):
         self.engine: ArrowEngine = self._space("text").encoder
 
     def __reduce__(self) -> tuple[object, ...]:
-        options = (self.engine.path, "cpu", self.normalize_embeddings)
+        options = (self.engine.path, self.device, self.normalize_embeddings)
         return _reopen, (type(self), options, self.cache)
 
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.inference.device import check_compute_dtype
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.modalities import KINDS
 from llm_compression.memory.providers.space_provider import SpaceProvider
 from llm_compression.memory.providers.spaces import Model, settled
 from llm_compression.multimodal.inputs import as_texts, check_choice
-from llm_compression.spec.names import AUDIO_MODES, COMPUTE_DTYPES
+from llm_compression.spec.names import AUDIO_MODES
 
 if TYPE_CHECKING:
     from llm_compression.engine.clip_engine import CLIPEngine
     from llm_compression.engine.zero_shot import ClassEmbeddings, Match
+    from llm_compression.multimodal.pretrained import Device
 
 
 class MultimodalEmbeddingProvider(SpaceProvider):
@@ -32,16 +34,17 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         vision_model_path: the same of a model with a vision tower.
         audio_model_path: the same of a model with an audio tower.
         clip_model_path: the same of a CLIP model.
-        device: ``cpu``, where all is computed.
+        device: where all models compute, as of `TextEncoder`.
         normalize_embeddings: whether vectors have unit length where a call does not say.
-        compute_dtype: what all models compute in, ``float32``, ``bfloat16`` or ``int8``.
+        compute_dtype: what all models compute in, ``float32``, ``bfloat16``, ``float16`` (GPUs) or
+            ``int8`` (the CPU).
         audio_mode: ``exact`` or ``fast``, as of `AudioEncoder`.
         audio_window: seconds of one window of a long sound, by default those of the model.
         audio_overlap: seconds that one window shares with the next.
         cache: where vectors are kept and looked for first.
 
     Raises:
-        InputError: another device, or an option that cannot be.
+        InputError: a device that is not here, or an option that cannot be.
     """
 
     def __init__(  # noqa: PLR0917  the contract's order
@@ -50,7 +53,7 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         vision_model_path: str | Path | None = None,
         audio_model_path: str | Path | None = None,
         clip_model_path: str | Path | None = None,
-        device: str = "cpu",
+        device: "Device" = "cpu",
         normalize_embeddings: bool = True,  # noqa: FBT001, FBT002  the contract's
         *,
         compute_dtype: str = "float32",
@@ -59,16 +62,15 @@ class MultimodalEmbeddingProvider(SpaceProvider):
         audio_overlap: float = 0.0,
         cache: EmbeddingCache | None = None,
     ) -> None:
-        check_choice(compute_dtype, "compute_dtype", COMPUTE_DTYPES)
+        check_compute_dtype(compute_dtype, str(device))
         check_choice(audio_mode, "audio_mode", AUDIO_MODES)
         given = (text_model_path, vision_model_path, audio_model_path, clip_model_path)
         text, vision, audio, clip = (None if path is None else settled(path) for path in given)
         heard = {"mode": audio_mode, "window": audio_window, "overlap": audio_overlap}
         options: dict[str, dict[str, Any]] = {"audio": heard}
+        computed: dict[str, Any] = {"compute_dtype": compute_dtype, "device": device}
         models = {
-            modality: Model(
-                modality, path, compute_dtype=compute_dtype, **options.get(modality, {})
-            )
+            modality: Model(modality, path, **computed, **options.get(modality, {}))
             for modality, path in zip(KINDS, (text, vision, audio, clip), strict=True)
             if path is not None
         }

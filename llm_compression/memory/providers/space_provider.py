@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.inference.device import device_of
 from llm_compression.memory.cache.cache import EmbeddingCache
 from llm_compression.memory.cache.cached import through_cache
 from llm_compression.memory.cache.content import image_digest, sound_digest, text_digest
@@ -24,10 +25,10 @@ class SpaceProvider(EmbeddingProvider):
         models: the model of each modality that there is.
         normalize_embeddings: whether vectors have unit length where a call does not say.
         cache: where vectors are kept and looked for first.
-        device: ``cpu``, where all is computed.
+        device: that the models are opened on, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        InputError: another device, or a cache that is none.
+        InputError: a device that is not here, or a cache that is none.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class SpaceProvider(EmbeddingProvider):
         cache: EmbeddingCache | None,
         device: object,
     ) -> None:
-        if str(device) != "cpu":
-            raise InputError(f"device is {str(device)!r}; models run on the CPU: leave it at 'cpu'")
+        self.device = str(device)
+        if self.device != "cpu":  # for which alone torch is not asked
+            device_of(device)
         if cache is not None and not isinstance(cache, EmbeddingCache):
             raise InputError(f"cache is {cache!r}; pass an EmbeddingCache, which takes a path")
         self.normalize_embeddings = normalize_embeddings

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import fetched
 from llm_compression.inference.taps import Taps
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.audio.input import as_sounds, name_of
@@ -16,10 +17,10 @@ from llm_compression.multimodal.audio.mel import padded
 from llm_compression.multimodal.audio.model import AudioModel, audio_parts
 from llm_compression.multimodal.audio.processor import AudioProcessor, Window
 from llm_compression.multimodal.audio.windows import WindowEmbeddings
-from llm_compression.multimodal.batching import cut, may_show, with_progress
+from llm_compression.multimodal.batching import batch_tokens, cut, may_show, with_progress
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.inputs import check_count
-from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.inputs import check_choice, check_count
+from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
     EncodedInputs,
     OnError,
@@ -44,11 +45,13 @@ class AudioEncoder(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in: ``float32``, ``bfloat16`` or ``int8``.
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, ``float16`` (GPUs) or
+            ``int8`` (the CPU).
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
         packed: on first use copy the weights into the order in which this processor reads them,
             and let the mapped ones go; otherwise compute on those in place, which is slower.
+        device: ``cpu``, or a GPU as ``cuda`` or ``cuda:N``, where ``packed`` has no meaning.
         mode: ``exact`` pads every window with silence to the tower's whole length, as the
             reference does; ``fast`` runs few positions of that silence in the place of all, for
             embeddings that are close but not equal (`fast_layout`).
@@ -68,21 +71,21 @@ class AudioEncoder(Pretrained):
         mapped: bool = True,
         verify: bool = True,
         packed: bool = True,
+        device: Device = "cpu",
         mode: str = "exact",
         window: float | None = None,
         overlap: float = 0.0,
     ) -> None:
-        hearing: dict[str, Any] = {"mode": mode, "window": window, "overlap": overlap}
-        opening = {"mapped": mapped, "verify": verify, "packed": packed}
-        super().__init__(model_path, **opening, compute_dtype=compute_dtype, **hearing)
-        if mode not in AUDIO_MODES:
-            raise InputError(f"mode {mode!r} is not one of {', '.join(AUDIO_MODES)}")
+        super().__init__(
+            model_path, mapped=mapped, verify=verify, packed=packed, compute_dtype=compute_dtype,
+            device=device, mode=mode, window=window, overlap=overlap,
+        )  # fmt: skip
+        check_choice(mode, "mode", AUDIO_MODES)
         audio, sound = audio_parts(self.spec)
-        self.compute_dtype, self.mode = compute_dtype, mode
+        self.mode = mode
         self.processor = AudioProcessor(sound, audio.num_mel_bins, window=window, overlap=overlap)
         weights = self._loader.load_weights(audio_tensors(audio))
-        compute = Compute(compute_dtype, packed, release=self._loader.release)
-        self._model = AudioModel(self.spec, weights, compute)
+        self._model = AudioModel(self.spec, weights, self._compute)
 
     def get_embedding_dimension(self) -> int:
         """Width E of an embedding."""
@@ -143,7 +146,7 @@ class AudioEncoder(Pretrained):
         counts = np.zeros(len(sounds), np.int64)
         run = self._run(sounds, sampling_rate, batch_size, skipped)
         for batch, encoded in self._shown(run, sounds, sampling_rate, show=show_progress_bar):
-            for (index, window), pooled in zip(batch, encoded.pooled.numpy(), strict=True):
+            for (index, window), pooled in zip(batch, fetched(encoded.pooled), strict=True):
                 sums[index] += pooled * float(window.heard)
                 counts[index] += window.heard
         kept = np.array([i for i in range(len(sounds)) if i not in (skipped or ())], np.int64)
@@ -172,20 +175,15 @@ class AudioEncoder(Pretrained):
         places: list[tuple[float, float, float]] = []
         run = self._run(sounds, sampling_rate, batch_size, skipped)
         for batch, encoded in self._shown(run, sounds, sampling_rate, show=show_progress_bar):
-            parts.append(encoded.pooled.numpy())
+            parts.append(fetched(encoded.pooled))
             places += [(index, window.start, window.stop) for index, window in batch]
         rows = [i for i, place in enumerate(places) if place[0] not in (skipped or ())]
         rows.sort(key=places.__getitem__)
         found = np.concatenate(parts)[rows]
         index, starts, stops = np.array([places[i] for i in rows], np.float64).reshape(-1, 3).T
         warn_of_skipped(skipped or {}, len(sounds), "sounds")
-        return WindowEmbeddings(
-            embeddings=unit_rows(found) if normalize_embeddings else found,
-            sounds=index.astype(np.int64),
-            starts=starts,
-            stops=stops,
-            skipped=skipped or {},
-        )
+        found = unit_rows(found) if normalize_embeddings else found
+        return WindowEmbeddings(found, index.astype(np.int64), starts, stops, skipped or {})
 
     def sequence(
         self, audio: object, *, sampling_rate: int | None = None, batch_size: int = 4
@@ -197,9 +195,9 @@ class AudioEncoder(Pretrained):
         sounds, single = as_sounds(audio)
         found: list[dict[float, np.ndarray]] = [{} for _ in sounds]
         for batch, encoded in self._run(sounds, sampling_rate, batch_size, None):
-            states = encoded.sequences.padded(encoded.hidden).float()
+            states = fetched(encoded.sequences.padded(encoded.hidden))
             for (index, window), hidden in zip(batch, states, strict=True):
-                found[index][window.start] = hidden[: window.heard].numpy()
+                found[index][window.start] = hidden[: window.heard]
         joined = [np.concatenate([of_one[s] for s in sorted(of_one)]) for of_one in found]
         return joined[0] if single else joined
 
@@ -233,7 +231,7 @@ class AudioEncoder(Pretrained):
         self._encode(first, taps)
         length = self.processor.spec.window_frames
         frames = np.stack([padded(window.frames, length) for window in first])
-        return {"frames": frames} | {name: t.float().numpy() for name, t in taps.items()}
+        return {"frames": frames} | {name: fetched(t) for name, t in taps.items()}
 
     def _encode(
         self, windows: Sequence[Window], taps: Taps | None = None, model: AudioModel | None = None
@@ -264,7 +262,7 @@ class AudioEncoder(Pretrained):
         while held := list(itertools.islice(windows, ahead)):
             held.sort(key=lambda heard: -heard[1].heard)
             lengths = [self._model.positions(w.heard, fast=self.mode == "fast") for _, w in held]
-            for part in cut(lengths, batch_size):
+            for part in cut(lengths, batch_size, batch_tokens(self.device)):
                 yield held[part], self._encode([window for _, window in held[part]])
             held.clear()  # before the next ones are taken
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from llm_compression.inference.device import sent
+
 # docs/audio.md has the evidence for both. Vectors carry the mode's name alone: other numbers are
 # another mode, with another name.
 NEAR = 16  # positions behind a sound that are run one by one
@@ -30,6 +32,12 @@ class AudioLayout:
     source: torch.Tensor
     position: torch.Tensor
     scores: torch.Tensor
+
+    def on(self, device: torch.device) -> "AudioLayout":
+        """The same on a device."""
+        return AudioLayout(
+            sent(self.source, device), sent(self.position, device), sent(self.scores, device)
+        )
 
 
 def fast_layout(heard: Sequence[int], positions: int) -> AudioLayout:

@@ -8,6 +8,7 @@ import torch
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import sent
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.audio.layout import FAR, NEAR, convolved, fast_layout
@@ -63,11 +64,12 @@ class AudioModel:
         positions = self.spec.max_source_positions
         run = convolved(heard, positions) if fast else positions
         frames = torch.from_numpy(np.stack([padded(w, 2 * run) for w in windows]))
+        device, dtype = self._compute.device, self._compute.dtype
         with self._compute.mode():
-            layout = fast_layout(heard, positions) if fast else None
+            layout = fast_layout(heard, positions).on(device) if fast else None
             tower, head = self._parts()
-            hidden = tower(frames.to(self._compute.dtype), layout, taps)  # (B, P, D)
-            pooled = mean_of_first(hidden.float(), torch.tensor(heard))
+            hidden = tower(sent(frames, device).to(dtype), layout, taps)  # (B, P, D)
+            pooled = mean_of_first(hidden.float(), sent(torch.tensor(heard), device))
             pooled, embedding = head(pooled, normalized=normalized, taps=taps)
             sequences = Sequences.dense(*hidden.shape[:2])
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)

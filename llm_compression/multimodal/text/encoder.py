@@ -6,11 +6,12 @@ import numpy as np
 
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import fetched
 from llm_compression.inference.taps import Taps
-from llm_compression.multimodal.batching import batches, with_progress
+from llm_compression.multimodal.batching import batch_tokens, batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import as_texts, check_count
-from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.model import TextModel, text_parts
 from llm_compression.multimodal.text.tokenizer import TextTokenizer, Tokens
 from llm_compression.multimodal.text.truncation import Truncation, report_truncation
@@ -25,13 +26,16 @@ class TextEncoder(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, or ``int8``, whose
-            products are of factors rounded to 8 bits, everything else float32. What is stored
-            (``dtype``) and what an engine gives out (``precision``) are separate.
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, on a GPU ``float16``,
+            on the CPU ``int8``, whose products are of factors rounded to 8 bits, everything else
+            float32. What is stored (``dtype``) and what an engine gives out (``precision``) are
+            separate.
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
         packed: on first use copy the weights into the order in which this processor reads them,
             and let the mapped ones go; otherwise compute on those in place, which is slower.
+        device: ``cpu``, ``cuda`` or ``cuda:N``, or a ``torch.device``. On a GPU the weights are
+            copied there on first use, and ``packed`` has no meaning.
         max_seq_length: tokens kept of a text, by default the model's own maximum.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
         deterministic: run every text alone, so that it has the same bits in any batch; otherwise
@@ -39,7 +43,7 @@ class TextEncoder(Pretrained):
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
-        InputError: the model has no text tower.
+        InputError: the model has no text tower, or an option cannot be.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class TextEncoder(Pretrained):
         mapped: bool = True,
         verify: bool = True,
         packed: bool = True,
+        device: Device = "cpu",
         max_seq_length: int | None = None,
         truncation: str = "warn",
         deterministic: bool = False,
@@ -60,6 +65,7 @@ class TextEncoder(Pretrained):
             verify=verify,
             packed=packed,
             compute_dtype=compute_dtype,
+            device=device,
             max_seq_length=max_seq_length,
             truncation=truncation,
             deterministic=deterministic,
@@ -67,11 +73,10 @@ class TextEncoder(Pretrained):
         text, tokenizer, stored = text_parts(self.spec)
         if max_seq_length is not None:
             check_count(max_seq_length, "max_seq_length", text.max_tokens)
-        self.compute_dtype = compute_dtype
         self.deterministic = deterministic
         self._truncation = Truncation.of(truncation)
-        compute = Compute(compute_dtype, packed, release=self._loader.release)
-        self._model = TextModel(self.spec, self._loader.load_weights(text_tensors(text)), compute)
+        weights = self._loader.load_weights(text_tensors(text))
+        self._model = TextModel(self.spec, weights, self._compute)
         self._tokenizer = TextTokenizer(
             self._loader.table.read_role(FileRole.TOKENIZER),
             tokenizer,
@@ -143,7 +148,7 @@ class TextEncoder(Pretrained):
         """Embeddings (n, E) of what the tokenizer has made of n texts."""
         found = np.empty((len(tokens), self.get_embedding_dimension()), np.float32)
         for rows, encoded in self._run(tokens, batch_size, normalized=normalize, show=show):
-            found[rows] = encoded.embedding.numpy()
+            found[rows] = fetched(encoded.embedding)
         return found
 
     def pooled(self, inputs: str | Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
@@ -151,15 +156,16 @@ class TextEncoder(Pretrained):
         tokens = self._tokens(inputs, None)
         found = np.empty((len(tokens), self._model.spec.block.hidden_size), np.float32)
         for rows, encoded in self._run(tokens, batch_size):
-            found[rows] = encoded.pooled.numpy()
+            found[rows] = fetched(encoded.pooled)
         return found[0] if isinstance(inputs, str) else found
 
     def sequence(self, inputs: Sequence[str], *, batch_size: int | None = None) -> list[np.ndarray]:
         """The last hidden states of each text, (T, D) with T its own tokens; as `encode`."""
         found: dict[int, np.ndarray] = {}
         for rows, encoded in self._run(self._tokens(inputs, None), batch_size):
-            states = encoded.sequences.split(encoded.hidden.float())
-            found |= {row: of_one.numpy() for row, of_one in zip(rows, states, strict=True)}
+            ends = np.cumsum(encoded.sequences.lengths)
+            states = np.split(fetched(encoded.hidden), ends[:-1])
+            found |= dict(zip(rows, states, strict=True))
         return [found[row] for row in range(len(found))]
 
     def trainable(self, train: str | Sequence[str] = ()) -> Trainable:
@@ -186,7 +192,7 @@ class TextEncoder(Pretrained):
         tokens = self._tokens(inputs, None)
         check_count(len(tokens), "the number of texts")
         self._model(tokens, normalized=self.embedding_spec.normalize, taps=taps)
-        return {name: value.float().numpy() for name, value in taps.items()}
+        return {name: fetched(value) for name, value in taps.items()}
 
     def _tokens(self, inputs: str | Sequence[str], truncation: str | None) -> list[Tokens]:
         mode = self._truncation if truncation is None else Truncation.of(truncation)
@@ -205,6 +211,7 @@ class TextEncoder(Pretrained):
         """Batches of texts of like length, each with its rows."""
         if batch_size is not None:
             check_count(batch_size, "batch_size")
-        work = batches(tokens, 1 if self.deterministic else batch_size)
+        most = batch_tokens(self.device)
+        work = batches(tokens, 1 if self.deterministic else batch_size, most)
         for rows in with_progress(work, len(tokens), "text", show=show):
             yield rows, self._model([tokens[i] for i in rows], normalized=normalized)

@@ -6,6 +6,7 @@ import torch
 
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import sent
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
@@ -52,7 +53,8 @@ class TextModel:
         tower has one, ``pooled`` and ``embedding``.
         """
         with self._compute.mode():
-            ids = torch.tensor([i for tokens in batch for i in tokens.ids])  # (N,)
+            ids = torch.tensor([i for tokens in batch for i in tokens.ids])
+            ids = sent(ids, self._compute.device)  # (N,)
             sequences = Sequences.of(len(tokens.ids) for tokens in batch)
             tower, head = self._parts()
             hidden = tower(ids, sequences, taps)  # (N, D)

@@ -12,11 +12,12 @@ from llm_compression.cores import cores
 from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import fetched
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import check_count
-from llm_compression.multimodal.pretrained import ModelPath, Pretrained
+from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
     EncodedInputs,
     OnError,
@@ -40,15 +41,17 @@ class VisionEncoder(Pretrained):
 
     Args:
         model_path: a weight table, a folder with ``model.parquet``, or an open `WeightLoader`.
-        compute_dtype: what the core computes in: ``float32``, ``bfloat16`` or ``int8``.
+        compute_dtype: what the core computes in: ``float32``, ``bfloat16``, ``float16`` (GPUs) or
+            ``int8`` (the CPU).
         mapped: open the memory-mapped copy, made on first use; otherwise decode the Parquet file.
         verify: check every weight against its checksum, decoded or mapped.
         packed: on first use copy the weights into the order in which this processor reads them,
             and let the mapped ones go; otherwise compute on those in place, which is slower.
+        device: ``cpu``, or a GPU as ``cuda`` or ``cuda:N``, where ``packed`` has no meaning.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
-        InputError: the model has no vision tower.
+        InputError: the model has no vision tower, or an option cannot be.
     """
 
     def __init__(
@@ -59,15 +62,19 @@ class VisionEncoder(Pretrained):
         mapped: bool = True,
         verify: bool = True,
         packed: bool = True,
+        device: Device = "cpu",
     ) -> None:
         super().__init__(
-            model_path, mapped=mapped, verify=verify, packed=packed, compute_dtype=compute_dtype
+            model_path,
+            mapped=mapped,
+            verify=verify,
+            packed=packed,
+            compute_dtype=compute_dtype,
+            device=device,
         )
         vision = self.spec.vision
         names = vision_tensors(vision) if vision else ()
-        self.compute_dtype = compute_dtype
-        compute = Compute(compute_dtype, packed, release=self._loader.release)
-        self._model = VisionModel(self.spec, self._loader.load_weights(names), compute)
+        self._model = VisionModel(self.spec, self._loader.load_weights(names), self._compute)
         self.processor = ImageProcessor(self._model.image)
 
     def get_embedding_dimension(self) -> int:
@@ -168,7 +175,7 @@ class VisionEncoder(Pretrained):
         check_count(len(pixels), "the number of images")
         taps: Taps = {"pixels": torch.from_numpy(pixels)}
         self._model(taps["pixels"], normalized=False, taps=taps)
-        return {name: value.float().numpy() for name, value in taps.items()}
+        return {name: fetched(value) for name, value in taps.items()}
 
     def _collect(
         self,
@@ -193,7 +200,7 @@ class VisionEncoder(Pretrained):
             rows = [(i, pixels) for i, pixels in batch if pixels is not None]
             if rows:
                 stacked = torch.from_numpy(self.processor.stack([pixels for _, pixels in rows]))
-                parts.append(pick(self._model(stacked, normalized=normalized)).numpy())
+                parts.append(fetched(pick(self._model(stacked, normalized=normalized))))
                 kept.append(np.array([i for i, _ in rows]))
         return np.concatenate(parts), np.concatenate(kept)
 
@@ -227,5 +234,5 @@ class VisionEncoder(Pretrained):
 
 
 def _states(encoded: Encoded) -> torch.Tensor:
-    """(B, P + 1, D), float32."""
-    return encoded.sequences.padded(encoded.hidden).float()
+    """(B, P + 1, D)."""
+    return encoded.sequences.padded(encoded.hidden)

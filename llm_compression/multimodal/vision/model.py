@@ -4,6 +4,7 @@ import torch
 
 from llm_compression.inference.bind import Tensors, check_tensors
 from llm_compression.inference.compute import Compute
+from llm_compression.inference.device import sent
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
@@ -43,14 +44,15 @@ class VisionModel:
     def __call__(
         self, pixels: torch.Tensor, *, normalized: bool, taps: Taps | None = None
     ) -> Encoded:
-        """Run (B, C, S, S) pixels.
+        """Run (B, C, S, S) pixels of the host.
 
         ``taps``, if given, gains ``embeddings``, ``pre_norm``, those of the core, ``pooled`` and
         ``embedding``.
         """
         with self._compute.mode():
             tower, head = self._parts()
-            hidden = tower(pixels.to(self._compute.dtype), taps)  # (B, P + 1, D)
+            pixels = sent(pixels, self._compute.device).to(self._compute.dtype)
+            hidden = tower(pixels, taps)  # (B, P + 1, D)
             sequences = Sequences.dense(*hidden.shape[:2])
             pooled, embedding = head(tower.pool(hidden), normalized=normalized, taps=taps)
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)

@@ -126,9 +126,9 @@ def test_modality_without_a_tower_is_refused(text_model: Path) -> None:
         encode(ArrowEncoder(text_model), {"image": patterns()})
 
 
-def test_another_device_is_refused(text_model: Path) -> None:
-    with pytest.raises(InputError, match="models run on the cpu"):
-        ArrowEncoder(text_model, device="cuda")
+def test_a_device_that_is_not_here_is_refused(text_model: Path) -> None:
+    with pytest.raises(InputError, match="device is 'cuda:99'"):
+        ArrowEncoder(text_model, device="cuda:99")
 
 
 def test_meta_identifies_the_weights(text_model: Path) -> None:

@@ -177,7 +177,7 @@ def test_id_without_owner_is_one_of_the_librarys(
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"device": "cuda"}, {"pool": {}}, {"chunk_size": 8}, {"task": "query"},
+        {"device": "cuda:99"}, {"pool": {}}, {"chunk_size": 8}, {"task": "query"},
         {"output_value": None}, {"output_value": "token_embeddings", "precision": "int8"},
         {"output_value": "token_embeddings", "normalize_embeddings": True},
         {"truncate_dim": 385}, {"truncate_dim": 0}, {"precision": "float16"},
@@ -195,7 +195,7 @@ def test_what_encode_cannot_do_is_refused(
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"device": "cuda"}, {"trust_remote_code": True}, {"backend": "onnx"}, {"modules": []},
+        {"device": "cuda:99"}, {"trust_remote_code": True}, {"backend": "onnx"}, {"modules": []},
         {"model_kwargs": {"dtype": "float16"}}, {"similarity_fn_name": "maxsim"},
         {"default_prompt_name": "unknown"}, {"colour": "red"},
     ],
