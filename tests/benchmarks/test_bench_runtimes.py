@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.case import WrongResultError
 from benchmarks.process import ProgramError
-from benchmarks.runtimes import run
 from benchmarks.runtimes.process import Worker
+from benchmarks.runtimes.section import check
 from benchmarks.runtimes.works import WORKS, inputs
 
 TEXTS = WORKS["MiniLM 32x32"]
@@ -30,20 +30,20 @@ def test_a_runtime_that_is_wrong_has_no_time(kind: str, tmp_path: Path) -> None:
     exact = np.eye(4, 8, dtype=np.float32) + 0.1
     keep(tmp_path, "ours", "float32", exact)
     keep(tmp_path, "openvino", kind, exact * 2)
-    assert run._check(TEXTS, tmp_path, ("openvino", kind)).endswith("1.000000")
+    assert check(TEXTS, tmp_path, ("openvino", kind)).endswith("1.000000")
     keep(tmp_path, "openvino", kind, exact + np.linspace(0, 0.2, 8, dtype=np.float32))
     with pytest.raises(WrongResultError, match=rf"\('openvino', '{kind}'\) of MiniLM 32x32 is off"):
-        run._check(TEXTS, tmp_path, ("openvino", kind))
+        check(TEXTS, tmp_path, ("openvino", kind))
     keep(tmp_path, "openvino", kind, np.full_like(exact, np.nan))
     with pytest.raises(WrongResultError):
-        run._check(TEXTS, tmp_path, ("openvino", kind))
+        check(TEXTS, tmp_path, ("openvino", kind))
 
 
 def test_the_loss_of_int8_is_stated(tmp_path: Path) -> None:
     exact = np.eye(4, 8, dtype=np.float32)
     keep(tmp_path, "ours", "float32", exact)
     keep(tmp_path, "onnxruntime", "int8", exact + 0.2)
-    said = run._check(TEXTS, tmp_path, ("onnxruntime", "int8"))
+    said = check(TEXTS, tmp_path, ("onnxruntime", "int8"))
     assert said.startswith("cosine of onnxruntime, int8 to float32 at least 0.9")
 
 
