@@ -23,8 +23,8 @@ def prepare(folder: Path, chosen: Sequence[Work], *, quick: bool) -> dict[str, s
     for graph in sorted({work.graph for work in chosen if work.form is not Form.OPENING}):
         if not (folder / f"{graph}.onnx").exists():
             export(graph, folder)
-    captions, source = sentences(200 if quick else 1500)
-    keep_inputs(folder, captions=captions, traffic=3 if quick else 10)
+    captions, source = sentences(100 if quick else 1500)
+    keep_inputs(folder, captions=captions, traffic=1 if quick else 10)
     return {**what, CAPTIONS.name: f"{len(captions):,} {source}"}
 
 

@@ -58,7 +58,7 @@ def measure(
         name=work.name,
         title=_TITLES[work.form].format(name=work.name),
         note=f"{note}; in processes that take turns, with the threads that each takes by default."
-        + (f" Its own environment has {foreign.versions}." if foreign else ""),
+        + (f" In an environment of its own: {foreign.versions}." if foreign else ""),
         units={kind: "ms" for kind in KINDS if any(one[1] == kind for one in running)},
         samples=samples,
         claims=claims(work, samples),
