@@ -4,8 +4,10 @@ A process of its own, because thread pools of several runtimes disturb each othe
 then for each line on its input, a number, it runs so often and prints the seconds of each run.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from importlib import import_module
@@ -16,6 +18,7 @@ import numpy as np
 from benchmarks.runtimes.process import Worker
 from benchmarks.runtimes.works import WORKS, Form, Run, inputs
 
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 WARMUPS = {Form.BATCH: 3, Form.OPENING: 1, Form.CAPTIONS: 1, Form.TRAFFIC: 1}
 
 
@@ -24,6 +27,8 @@ def main(runtime: str, kind: str, name: str, folder: Path) -> None:
 
     ``runtime`` is a module of this package, with the backend that it is to use behind a dash.
     """
+    # between turns it is stopped, and so would outlive a parent that was killed
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     work = WORKS[name]
