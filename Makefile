@@ -4,19 +4,22 @@ PYTHON ?= python3
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 VENV_MIN ?= .venv-min
 VENV_ADAPTERS ?= .venv-adapters
+VENV_ST ?= .venv-st
 
 MINILM := models/all-MiniLM-L6-v2
 RUN := $(VENV)/bin/python
 RUN_MIN := $(VENV_MIN)/bin/python
+RUN_ST := $(VENV_ST)/bin/python
 STAMP := $(VENV)/.installed
 STAMP_MIN := $(VENV_MIN)/.installed
+STAMP_ST := $(VENV_ST)/.installed
 ADAPTER ?= langchain lancedb llama_index mem0 mteb
 OPTIONS_langchain := -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function
 # The plugin fails a test that skips although its data is there.
 PYTEST := -m pytest -p tests.architecture.no_skips
 
 .DEFAULT_GOAL := help
-.PHONY: help install minilm demo test test-full test-min test-adapters lint bench bench-runtimes clean
+.PHONY: help install minilm demo test test-full test-min test-adapters lint bench bench-runtimes venv-st clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,15 +51,19 @@ lint: $(STAMP)  ## style, types and the arrows between packages
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(STAMP) $(MINILM)  ## measure size, load and speed beside the usual runtimes
-	$(RUN) -m benchmarks.run
+# QUICK=1 is the form of under two minutes of both; it keeps what is stored.
+bench: $(STAMP) $(MINILM)  ## measure beside the usual libraries; bench-runtimes, beside runtimes
+	$(RUN) -m benchmarks.run $(if $(QUICK),--quick)
 
-bench-runtimes: $(STAMP) $(MINILM)  ## the models beside onnxruntime, OpenVINO and transformers
+bench-runtimes: $(STAMP) $(MINILM)  ## the models beside onnxruntime, OpenVINO and others; QUICK=1
 	$(RUN) scripts/pip_install.py --quiet -c constraints.txt -e '.[bench-runtimes]'
-	$(RUN) -m benchmarks.runtimes.run
+	$(RUN) -m benchmarks.runtimes.run --st-python $(RUN_ST) $(if $(QUICK),--quick)
+	$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.plot)
+
+venv-st: $(STAMP_ST)  ## sentence-transformers' other backends, which bench-runtimes then includes
 
 clean:  ## remove environments, caches, builds and models
-	rm -rf .venv .venv-min .venv-adapters build dist models/*/ models/*.parquet
+	rm -rf .venv .venv-min .venv-adapters .venv-st build dist models/*/ models/*.parquet
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -81,7 +88,13 @@ $(STAMP_MIN): constraints-min.txt
 	$(RUN_MIN) scripts/pip_install.py --quiet -c $< -e '.[bench,test]'
 	touch $@
 
-$(STAMP) $(STAMP_MIN): pyproject.toml scripts/pip_install.py
+$(STAMP_ST): benchmarks/runtimes/requirements-st.txt
+	$(call create,$(VENV_ST),$(RUN_ST))
+	$(RUN_ST) scripts/pip_install.py --quiet -r $<
+	touch $@
+
+$(STAMP) $(STAMP_MIN): pyproject.toml
+$(STAMP) $(STAMP_MIN) $(STAMP_ST): scripts/pip_install.py
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10) and \
   "error: Python 3.10 or newer is needed, as in: make PYTHON=python3.12 install")'

@@ -34,20 +34,20 @@ _WORDS = (
 
 def measure(case: Case) -> list[Section]:
     """Both libraries embed the same sentences with their defaults, in processes in turn."""
-    sentences, source = _sentences(case.rounds(full=2000, quick=200))
+    lines, source = sentences(case.rounds(full=2000, quick=200))
     texts = case.folder / "sentences.txt"
-    texts.write_text("\n".join(sentences), encoding="utf-8")
+    texts.write_text("\n".join(lines), encoding="utf-8")
     runs = interleave(_contestants(case, texts), case.rounds(full=5, quick=2), warmup=0)
     times = {name: [run.report["seconds"] for run in of_one] for name, of_one in runs.items()}
     return [
         Section(
             name="embed",
             title="Embed sentences in float32",
-            note=f"{len(sentences)} {source}; batches of 32, {_threads(runs)} threads each, "
+            note=f"{len(lines)} {source}; batches of 32, {_threads(runs)} threads each, "
             "processes in turn, warmed up.",
             units={"time": "s", "sentences": "/s"},
             samples={(name, "time"): times[name] for name in times}
-            | {(name, "sentences"): [len(sentences) / t for t in times[name]] for name in times},
+            | {(name, "sentences"): [len(lines) / t for t in times[name]] for name in times},
             claims=[Claim(f"{_OURS} / {_THEIRS}, time", (_OURS, "time"), (_THEIRS, "time"))],
             checks=[_check(case)],
         )
@@ -82,7 +82,7 @@ def _threads(runs: Mapping[str, Sequence[Run]]) -> int:
     return int(counts.pop())
 
 
-def _sentences(count: int) -> tuple[list[str], str]:
+def sentences(count: int) -> tuple[list[str], str]:
     """Sentences, and what they are: real captions where the data exists, else seeded ones."""
     if _CAPTIONS.exists():
         captions = _CAPTIONS.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The reference models as modules of one input, from which every other runtime is exported."""
+"""The reference models as modules, from which every other runtime is exported."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.runtimes.works import MINILM, VIT, WHISPER
+from benchmarks.runtimes.works import MASKED, MINILM, VIT, WHISPER
 
 
 def module(model: str, folder: Path) -> torch.nn.Module:
@@ -16,30 +16,33 @@ def module(model: str, folder: Path) -> torch.nn.Module:
     return kinds[model](folder / model).eval()
 
 
-def export(model: str, folder: Path) -> None:
-    """``folder/MODEL.onnx``, and ``MODEL-int8.onnx`` with weights in int8."""
+def export(graph: str, folder: Path) -> None:
+    """``folder/GRAPH.onnx`` of its model, and ``GRAPH-int8.onnx`` with weights in int8."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    network, path = module(model, folder), folder / f"{model}.onnx"
-    example = {
-        MINILM: torch.full((2, 16), 2000),
-        VIT: torch.randn(2, 3, 224, 224),
-        WHISPER: torch.randn(2, 80, 3000),
-    }[model]
+    model, path = graph.removesuffix(MASKED), folder / f"{graph}.onnx"
+    ids = torch.full((2, 16), 2000)
+    examples = {
+        MINILM: (ids,),
+        MINILM + MASKED: (ids, torch.ones_like(ids)),
+        VIT: (torch.randn(2, 3, 224, 224),),
+        WHISPER: (torch.randn(2, 80, 3000),),
+    }[graph]
+    names = ["x", "mask"][: len(examples)]
     axes = {0: "batch", 1: "tokens"} if model == MINILM else {0: "batch"}
     torch.onnx.export(
-        network,
-        (example,),
+        module(model, folder),
+        examples,
         path,
-        input_names=["x"],
-        dynamic_axes={"x": axes},
+        input_names=names,
+        dynamic_axes=dict.fromkeys(names, axes),
         dynamo=False,  # the other exporter wants another package
     )
-    quantize_dynamic(path, folder / f"{model}-int8.onnx", weight_type=QuantType.QInt8)
+    quantize_dynamic(path, folder / f"{graph}-int8.onnx", weight_type=QuantType.QInt8)
 
 
 class _Texts(torch.nn.Module):
-    """Mean pooling over texts of one length, to unit length."""
+    """Mean pooling over the tokens of a mask, or over all, to unit length."""
 
     def __init__(self, checkpoint: Path) -> None:
         from transformers import AutoModel
@@ -47,9 +50,13 @@ class _Texts(torch.nn.Module):
         super().__init__()
         self.model = AutoModel.from_pretrained(checkpoint)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, T) -> (B, E)."""
-        return F.normalize(self.model(input_ids=x).last_hidden_state.mean(1), dim=-1)
+        hidden = self.model(input_ids=x, attention_mask=mask).last_hidden_state
+        if mask is None:
+            return F.normalize(hidden.mean(1), dim=-1)
+        real = mask.unsqueeze(-1).to(hidden.dtype)
+        return F.normalize((hidden * real).sum(1) / real.sum(1), dim=-1)
 
 
 class _Pictures(torch.nn.Module):

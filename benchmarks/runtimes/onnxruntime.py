@@ -1,13 +1,12 @@
 """onnxruntime on the exported graph; ``int8`` is its dynamic quantisation."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runtimes.works import Work
+from benchmarks.runtimes.feeding import feed
+from benchmarks.runtimes.works import Run, Work
 
-Run = Callable[[np.ndarray], np.ndarray]
 SUFFIX = {"float32": "", "int8": "-int8"}
 
 
@@ -15,12 +14,12 @@ def open_model(work: Work, kind: str, folder: Path) -> Run:
     """A session with its default threads, one for each core."""
     import onnxruntime
 
-    path = folder / f"{work.model}{SUFFIX[kind]}.onnx"
+    path = folder / f"{work.graph}{SUFFIX[kind]}.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = [given.name for given in session.get_inputs()]
 
-    def run(given: np.ndarray) -> np.ndarray:
-        found: np.ndarray = session.run(None, {name: given})[0]
+    def run(given: list[np.ndarray]) -> np.ndarray:
+        found: np.ndarray = session.run(None, dict(zip(names, given, strict=True)))[0]
         return found
 
-    return run
+    return feed(work, folder, run)

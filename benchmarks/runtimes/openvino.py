@@ -1,13 +1,12 @@
 """OpenVINO on the exported graph, with the precision stated: its default computes in bfloat16."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runtimes.works import Work
+from benchmarks.runtimes.feeding import feed
+from benchmarks.runtimes.works import Run, Work
 
-Run = Callable[[np.ndarray], np.ndarray]
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -16,11 +15,11 @@ def open_model(work: Work, kind: str, folder: Path) -> Run:
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": HINTS[kind], "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.compile_model(folder / f"{work.model}.onnx", "CPU", options)
+    compiled = openvino.compile_model(folder / f"{work.graph}.onnx", "CPU", options)
     request = compiled.create_infer_request()
 
-    def run(given: np.ndarray) -> np.ndarray:
-        found: np.ndarray = request.infer([given])[0].copy()
+    def run(given: list[np.ndarray]) -> np.ndarray:
+        found: np.ndarray = request.infer(given)[0].copy()
         return found
 
-    return run
+    return feed(work, folder, run)

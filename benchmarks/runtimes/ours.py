@@ -1,39 +1,68 @@
-"""This package: the model class that runs one batch, below its encoder."""
+"""This package: the model class that runs one batch, below its encoder; an engine for texts."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runtimes.works import MINILM, VIT, Work
-
-Run = Callable[[np.ndarray], np.ndarray]
+from benchmarks.programs import Encode, open_mapped
+from benchmarks.runtimes.works import MINILM, VIT, Form, Run, Work
 
 
 def open_model(work: Work, kind: str, folder: Path) -> Run:
-    """From token ids, pixels or mel frames to embeddings."""
-    import torch
+    """From texts, token ids, pixels or mel frames to embeddings."""
+    path = folder / f"{work.model}.parquet"
+    if work.form is Form.OPENING:
+        return opening(open_mapped, path)
+    if work.form is Form.CAPTIONS:
+        from llm_compression import ArrowEngine
 
-    from llm_compression import AudioEncoder, TextEncoder, VisionEncoder
+        return ArrowEngine(path, compute_dtype=kind).encode
+    if work.model == MINILM:
+        run = texts(path, kind)
+        if work.form is Form.TRAFFIC:
+            return lambda batches: np.concatenate([run(batch) for batch in batches])
+        return lambda ids: run(ids.tolist())
+    return pictures(path, kind) if work.model == VIT else sounds(path, kind)
+
+
+def opening(opener: Callable[[str], Encode], path: Path) -> Run:
+    """Open the model at ``path`` each time."""
+
+    def run(texts: list[str]) -> np.ndarray:
+        return opener(str(path))(texts)
+
+    return run
+
+
+def texts(path: Path, kind: str) -> Run:
+    """Lists of token ids to embeddings of unit length."""
+    from llm_compression import TextEncoder
     from llm_compression.multimodal.text.tokenizer import Tokens
 
-    path = folder / f"{work.model}.parquet"
-    if work.model == MINILM:
-        text = TextEncoder(path, compute_dtype=kind)
+    encoder = TextEncoder(path, compute_dtype=kind)
+    return lambda ids: encoder.embed_tokens([Tokens(i, len(i)) for i in ids], normalize=True)
 
-        def texts(ids: np.ndarray) -> np.ndarray:
-            tokens = [Tokens(row, len(row)) for row in ids.tolist()]
-            return text.embed_tokens(tokens, normalize=True)
 
-        return texts
-    if work.model == VIT:
-        vision = VisionEncoder(path, compute_dtype=kind)._model
-        return lambda x: vision(torch.from_numpy(x), normalized=False).embedding.numpy()
-    audio = AudioEncoder(path, compute_dtype=kind)._model
-    positions = audio.spec.max_source_positions
+def pictures(path: Path, kind: str) -> Run:
+    """Pixels (n, C, S, S) to embeddings."""
+    import torch
 
-    def sounds(frames: np.ndarray) -> np.ndarray:
+    from llm_compression import VisionEncoder
+
+    model = VisionEncoder(path, compute_dtype=kind)._model
+    return lambda pixels: model(torch.from_numpy(pixels), normalized=False).embedding.numpy()
+
+
+def sounds(path: Path, kind: str) -> Run:
+    """Mel frames (n, M, S) of whole windows to embeddings."""
+    from llm_compression import AudioEncoder
+
+    model = AudioEncoder(path, compute_dtype=kind)._model
+    positions = model.spec.max_source_positions
+
+    def run(frames: np.ndarray) -> np.ndarray:
         heard = [positions] * len(frames)
-        return audio(list(frames), heard, fast=False, normalized=False).embedding.numpy()
+        return model(list(frames), heard, fast=False, normalized=False).embedding.numpy()
 
-    return sounds
+    return run

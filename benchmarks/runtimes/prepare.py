@@ -2,26 +2,30 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.case import ASSETS, MINILM, Case
+from benchmarks.embed import sentences
 from benchmarks.runtimes import works
 from benchmarks.runtimes.modules import export, frames
+from benchmarks.runtimes.works import CAPTIONS, Form, Work, keep_inputs
 from benchmarks.whisper import sounds, whisper_case
 from llm_compression import convert
 
 
-def prepare(folder: Path, models: set[str]) -> dict[str, str]:
-    """Make what is absent and say of each model what its weights are."""
+def prepare(folder: Path, chosen: Sequence[Work], *, quick: bool) -> dict[str, str]:
+    """Make what is absent and say what each model's weights and the captions are."""
     os.environ["LLM_COMPRESSION_CACHE"] = str(folder / "cache")
     made = {works.MINILM: _minilm, works.VIT: _vit, works.WHISPER: _whisper}
-    what = {model: made[model](folder) for model in sorted(models)}
-    for model in sorted(models):
-        if not (folder / f"{model}.onnx").exists():
-            export(model, folder)
-    return what
+    models = sorted({work.model for work in chosen})
+    what = {model: made[model](folder) for model in models}
+    for graph in sorted({work.graph for work in chosen if work.form is not Form.OPENING}):
+        if not (folder / f"{graph}.onnx").exists():
+            export(graph, folder)
+    captions, source = sentences(100 if quick else 1500)
+    keep_inputs(folder, captions=captions, traffic=1 if quick else 10)
+    return {**what, CAPTIONS.name: f"{len(captions):,} {source}"}
 
 
 def _minilm(folder: Path) -> str:
@@ -33,8 +37,7 @@ def _minilm(folder: Path) -> str:
 def _whisper(folder: Path) -> str:
     case, what = whisper_case(Case(folder, folder, folder, quick=True))
     _link(case.checkpoint, folder / works.WHISPER)
-    speech = sounds().samples[30]
-    np.save(folder / "frames.npy", frames(speech, case.table))
+    keep_inputs(folder, frames=frames(sounds().samples[30], case.table))
     return what
 
 

@@ -1,6 +1,8 @@
 """Worker: a runtime in a process of its own, which runs when it is told to."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +16,22 @@ _SHORT, _MOST = 0.05, 10  # seconds that a turn takes at least, in runs at most
 class Worker:
     """Calling it runs the workload and gives the seconds of the fastest run of the turn.
 
+    Between its turns the process is stopped: threads of its pools would keep a core busy for a
+    while, and whoever is next would have one less.
+
     Raises:
         ProgramError: the process failed; the message is its own error output.
     """
 
-    def __init__(self, runtime: str, kind: str, work: str, folder: Path) -> None:
+    def __init__(
+        self, runtime: str, kind: str, work: str, folder: Path, python: str = sys.executable
+    ) -> None:
         self._errors = folder / "errors.txt"
         with open(self._errors, "w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.runtimes.worker", runtime, kind, work, folder],
-                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                [python, "-m", "benchmarks.runtimes.worker", runtime, kind, work, folder],
+                cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         self._read()
         first = self._ask(1)[0]
@@ -31,10 +39,12 @@ class Worker:
 
     def __call__(self) -> float:
         """One turn."""
+        self._process.send_signal(signal.SIGCONT)
         return min(self._ask(self._runs))
 
     def close(self) -> None:
         """End the process."""
+        self._process.send_signal(signal.SIGCONT)
         self._process.communicate()
 
     @staticmethod
@@ -46,7 +56,8 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{runs}\n")
         self._process.stdin.flush()
-        seconds: list[float] = self._read()
+        seconds = self._read()
+        self._process.send_signal(signal.SIGSTOP)
         return seconds
 
     def _read(self) -> list[float]:

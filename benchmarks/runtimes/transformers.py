@@ -1,13 +1,12 @@
 """transformers with its default attention, as its users call it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runtimes.works import Work
-
-Run = Callable[[np.ndarray], np.ndarray]
+from benchmarks.programs import open_transformers
+from benchmarks.runtimes.ours import opening
+from benchmarks.runtimes.works import Form, Run, Work
 
 
 def open_model(work: Work, kind: str, folder: Path) -> Run:
@@ -16,6 +15,8 @@ def open_model(work: Work, kind: str, folder: Path) -> Run:
 
     from benchmarks.runtimes.modules import module
 
+    if work.form is Form.OPENING:
+        return opening(open_transformers, folder / work.model)
     network = module(work.model, folder).to(getattr(torch, kind))
 
     def run(given: np.ndarray) -> np.ndarray:

@@ -4,7 +4,10 @@ A process of its own, because thread pools of several runtimes disturb each othe
 then for each line on its input, a number, it runs so often and prints the seconds of each run.
 """
 
+import ctypes
 import json
+import os
+import signal
 import sys
 import time
 from importlib import import_module
@@ -13,28 +16,38 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runtimes.process import Worker
-from benchmarks.runtimes.works import WORKS, inputs
+from benchmarks.runtimes.works import WORKS, Form, Run, inputs
 
-WARMUPS = 3
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+WARMUPS = {Form.BATCH: 3, Form.OPENING: 1, Form.CAPTIONS: 1, Form.TRAFFIC: 1}
 
 
 def main(runtime: str, kind: str, name: str, folder: Path) -> None:
-    """Serve until the input ends; the first line says that all is ready."""
+    """Serve until the input ends; the first line says that all is ready.
+
+    ``runtime`` is a module of this package, with the backend that it is to use behind a dash.
+    """
+    # between turns it is stopped, and so would outlive a parent that was killed
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     work = WORKS[name]
-    module = import_module(f"benchmarks.runtimes.{runtime}")
-    run = module.open_model(work, kind, folder)
-    given = inputs(work, folder)
-    for _ in range(WARMUPS):
+    module, _, backend = runtime.partition("-")
+    options = {"backend": backend} if backend else {}
+    opened = import_module(f"benchmarks.runtimes.{module}").open_model
+    run, given = opened(work, kind, folder, **options), inputs(work, folder)
+    for _ in range(WARMUPS[work.form]):
         found = run(given)
     np.save(Worker.output(folder, runtime, kind, name), found)
-    print(json.dumps([]), flush=True)  # ready
+    print(json.dumps([]), file=answers, flush=True)  # ready
     for line in sys.stdin:
-        print(json.dumps([_timed(run, given) for _ in range(int(line))]), flush=True)
+        times = [_timed(run, given) for _ in range(int(line))]
+        print(json.dumps(times), file=answers, flush=True)
 
 
-def _timed(run: object, given: np.ndarray) -> float:
+def _timed(run: Run, given: object) -> float:
     start = time.perf_counter()
-    run(given)  # type: ignore[operator]
+    run(given)
     return time.perf_counter() - start
 
 

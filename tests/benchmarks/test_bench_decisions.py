@@ -16,6 +16,7 @@ DOCUMENTS = {
     "decisions/0001-storage.md": "stores",
     "decisions/0002-vector-layout.md": "vector_layout",
     "decisions/0003-approximate-index.md": "ann",
+    "performance.md": "runtimes",
     "search.md": "memory",
 }
 
