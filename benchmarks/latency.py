@@ -59,7 +59,7 @@ def kinds() -> list[str]:
         "bfloat16": kernels.can_pack(torch.bfloat16),
         "int8": kernels.can_int8(),
     }
-    return [kind for kind in COMPUTE_DTYPES if there[kind]]
+    return [kind for kind, runs in there.items() if runs]
 
 
 def _measure(chosen: argparse.Namespace) -> Json:

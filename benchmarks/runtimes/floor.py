@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from benchmarks.runtimes.works import Form, Run, Work, inputs
 from llm_compression import TextEncoder, WeightLoader
 from llm_compression.inference import kernels
+from llm_compression.inference.compute import CPU
 from llm_compression.inference.sequences import Group, Sequences
-from llm_compression.multimodal.batching import cut
+from llm_compression.multimodal.batching import batch_tokens, cut
 from llm_compression.spec.towers import AudioSpec, Tower, VisionSpec
 
 _CHUNKS = (128, 256, 1 << 20)  # queries whose scores are made at once
@@ -90,7 +91,7 @@ def _block(tower: Tower, batch: Batch) -> Iterator[Product]:
 def text_batches(lengths: Sequence[int]) -> list[Batch]:
     """Texts of so many tokens as the package batches them."""
     ordered = sorted(lengths, reverse=True)
-    return [Sequences.of(ordered[part]).groups for part in cut(ordered, None)]
+    return [Sequences.of(ordered[part]).groups for part in cut(ordered, None, batch_tokens(CPU))]
 
 
 def whole_batch(tower: VisionSpec | AudioSpec, count: int) -> list[Batch]:

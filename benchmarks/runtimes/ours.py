@@ -51,7 +51,9 @@ def pictures(path: Path, kind: str) -> Run:
     from llm_compression import VisionEncoder
 
     model = VisionEncoder(path, compute_dtype=kind)._model
-    return lambda pixels: model(torch.from_numpy(pixels), normalized=False).embedding.numpy()
+    return lambda pixels: model(
+        torch.from_numpy(pixels), normalized=False, whole=False
+    ).embedding.numpy()
 
 
 def sounds(path: Path, kind: str) -> Run:

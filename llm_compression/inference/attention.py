@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from llm_compression.inference.kernels import fast_products
+from llm_compression.inference.kernels import can_pack, fast_products
 from llm_compression.inference.linear import LinearMap
 from llm_compression.inference.sequences import Group, Sequences
 
@@ -15,6 +15,7 @@ _LONG = 512  # tokens from which the tiles of torch's attention are large enough
 # short sequences are worth, and gains nothing from bfloat16; there whole products are faster.
 _SHORT, _MANY = 32, 256  # tokens of a sequence at most, rows of a group at least
 _CHUNK = 256  # queries of all heads whose scores stay in cache
+_HALVED = 128  # tokens from which products in bfloat16 repay the conversion from float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,33 @@ class Attention:
     num_heads: int
     causal: bool
     scale: float  # 1 / √d, or 1 where the queries have it already
-    steady: bool = False  # go one way for each length, however many sequences there are
+    # where linear maps round to 8 bits: products in bfloat16 lose little beside that, and they make
+    # much of a last bit, so that each length goes one way however many sequences there are
+    rounded: bool = False
 
     def __call__(
-        self, x: torch.Tensor, sequences: Sequences, residual: torch.Tensor
+        self,
+        x: torch.Tensor,
+        sequences: Sequences,
+        residual: torch.Tensor,
+        rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(N, D) -> (N, D), ``residual`` (N, D) added; rows see those of their own sequence."""
-        qkv = self.qkv(x)
+        """(N, D) -> (N, D), ``residual`` (N, D) added; rows see those of their own sequence.
+
+        Where only R ``rows`` are wanted, (R, D).
+        """
+        mixed = self._mixed_in_groups(self.qkv(x), sequences)
+        if rows is not None:
+            mixed, residual = mixed[rows], residual[rows]
+        return self.o(mixed, residual)
+
+    def _mixed_in_groups(self, qkv: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """(N, 3 D) -> (N, D)."""
         if len(sequences.groups) == 1:
-            return self.o(self._mixed(qkv, sequences.groups[0], sequences.scores), residual)
+            return self._mixed(qkv, sequences.groups[0], sequences.scores)
         parts = torch.split(qkv, [group.rows for group in sequences.groups])
         pairs = zip(parts, sequences.groups, strict=True)
-        return self.o(torch.cat([self._mixed(part, group) for part, group in pairs]), residual)
+        return torch.cat([self._mixed(part, group) for part, group in pairs])
 
     def _mixed(
         self, qkv: torch.Tensor, group: Group, scores: torch.Tensor | None = None
@@ -60,7 +76,8 @@ class Attention:
         heads = qkv.view(group.count, group.tokens, 3, self.num_heads, -1)
         heads = heads.permute(2, 0, 3, 1, 4)  # (3, n, H, T, d)
         if self._want_products(qkv, group, scores):
-            return _in_products(heads, self.scale)
+            halved = heads.bfloat16() if self.rounded else heads
+            return _in_products(halved, self.scale).to(qkv.dtype)
         q, k, v = heads.unbind(0)
         long = group.tokens >= _LONG and qkv.is_cpu and qkv.dtype is torch.float32
         with fast_products() if long else nullcontext():
@@ -75,8 +92,12 @@ class Attention:
     def _want_products(self, qkv: torch.Tensor, group: Group, scores: torch.Tensor | None) -> bool:
         # what they overwrite would be wanted for gradients
         free = scores is None and not self.causal and torch.is_inference_mode_enabled()
-        gain = qkv.is_cpu and (group.tokens <= _SHORT or qkv.dtype is torch.bfloat16)
-        return free and gain and group.rows >= _MANY and not self.steady
+        if not free or not qkv.is_cpu:
+            return False
+        if self.rounded:
+            return group.tokens >= _HALVED and can_pack(torch.bfloat16)
+        gain = group.tokens <= _SHORT or qkv.dtype is torch.bfloat16
+        return gain and group.rows >= _MANY
 
     def _added(self, scores: torch.Tensor | None) -> torch.Tensor | None:
         """What is added to the scores of every head, (n, 1, 1 or T, T); None for nothing."""
@@ -93,11 +114,11 @@ def _in_products(heads: torch.Tensor, scale: float) -> torch.Tensor:
     """(3, n, H, T, d) of queries, keys and values -> (n T, D)."""
     _, count, num_heads, tokens, width = heads.shape
     q, k, v = heads.reshape(3, count * num_heads, tokens, width)  # (n H, T, d)
-    q = q if scale == 1 else q * scale
+    q, keys = (q if scale == 1 else q * scale), k.transpose(1, 2)
+    if tokens > _CHUNK:  # every part would bring them into this order
+        keys = keys.contiguous()
     with fast_products() if heads.dtype is torch.float32 else nullcontext():
-        parts = [
-            _mean(v, torch.bmm(part, k.transpose(1, 2))) for part in torch.split(q, _CHUNK, dim=1)
-        ]
+        parts = [_mean(v, torch.bmm(part, keys)) for part in torch.split(q, _CHUNK, dim=1)]
     mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return mixed.view(count, num_heads, tokens, width).transpose(1, 2).reshape(count * tokens, -1)
 

@@ -33,15 +33,19 @@ class Block:
     norm_placement: NormPlacement
 
     def __call__(
-        self, x: torch.Tensor, sequences: Sequences, taps: Taps | None = None
+        self,
+        x: torch.Tensor,
+        sequences: Sequences,
+        taps: Taps | None = None,
+        rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(N, D) -> (N, D)."""
+        """(N, D) -> (N, D), or (R, D) where so many ``rows`` are wanted, which have no taps."""
         if self.norm_placement is NormPlacement.PRE:
-            x = self.attn(self.attn_norm(x), sequences, x)
+            x = self.attn(self.attn_norm(x), sequences, x, rows)
             tap(taps, f"{self.name}.attn", x, sequences)
             x = self.mlp(self.mlp_norm(x), x)
         else:
-            x = self.attn_norm(self.attn(x, sequences, x))
+            x = self.attn_norm(self.attn(x, sequences, x, rows))
             tap(taps, f"{self.name}.attn", x, sequences)
             x = self.mlp_norm(self.mlp(x, x))
         return tap(taps, f"{self.name}.mlp", x, sequences)

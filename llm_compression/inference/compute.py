@@ -61,7 +61,7 @@ class Compute:
             if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
                 return module
             if self.name == "int8":
-                return Packer(to_int8, self.release, steady=True)(module)
+                return Packer(to_int8, self.release, rounded=True)(module)
             return Packer(pack_linear, self.release)(module)
 
     def _copied(self, tensors: Tensors) -> dict[str, torch.Tensor]:

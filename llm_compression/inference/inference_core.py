@@ -16,13 +16,20 @@ class InferenceCore:
     blocks: tuple[Block, ...]
 
     def __call__(
-        self, hidden: torch.Tensor, sequences: Sequences, taps: Taps | None = None
+        self,
+        hidden: torch.Tensor,
+        sequences: Sequences,
+        taps: Taps | None = None,
+        rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(N, D) -> (N, D), the rows of ``sequences`` one after another.
+        """(N, D) -> (N, D), the rows of ``sequences`` one after another; (R, D) for ``rows`` (R,).
+
+        Those are the last states that are wanted, so that the last block does no more.
 
         ``taps``, if given, gains ``block.00.attn``, ``block.00.mlp`` and so on: the hidden states
         after each sublayer.
         """
-        for block in self.blocks:
+        *before, last = self.blocks
+        for block in before:
             hidden = block(hidden, sequences, taps)
-        return hidden
+        return last(hidden, sequences, taps, rows)

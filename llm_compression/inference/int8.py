@@ -31,10 +31,13 @@ class Int8Linear:
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """(N, in) -> (N, out), float32."""
-        lowest, highest = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)  # (N, 1)
+        # a range with 0 in it, so that neither end is more than 255 steps away from 0
+        lowest = x.amin(-1, keepdim=True).clamp_(max=0)  # (N, 1)
+        highest = x.amax(-1, keepdim=True).clamp_(min=0)
         step = (highest - lowest).div_(_STEPS).clamp_(min=_TINY)
-        # what is above 0 is rounded by adding a half and cutting off
-        codes = torch.sub(x, lowest).mul_(1 / step).add_(0.5).to(torch.uint8)
+        # (x - lowest) / step, which is never negative, is rounded by adding a half and cutting off;
+        # by way of 16 bits as torch makes 8 of float32 one by one
+        codes = torch.mul(x, 1 / step).add_(0.5 - lowest / step).to(torch.int16).to(torch.uint8)
         y = self._products(codes).mul_(step).addcmul_(lowest, self.sums)
         y = y if self.bias is None else y.add_(self.bias)
         y = y if self.activation is None else ACTIVATIONS[self.activation](y)

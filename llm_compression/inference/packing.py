@@ -41,13 +41,13 @@ class Packer:
     """Makes of modules the same ones over packed weights.
 
     ``of_blocks`` packs the linear maps of blocks, `pack_linear` those of towers around them.
-    ``release`` is called behind each block, whose own weights nobody reads any more. ``steady`` is
-    for maps that round: they make much of the last bit, which then must not depend on the batch.
+    ``release`` is called behind each block, whose own weights nobody reads any more; ``rounded``
+    tells attention that the maps round to 8 bits.
     """
 
     of_blocks: Callable[[Linear], LinearMap]
     release: Callable[[], None]
-    steady: bool = False
+    rounded: bool = False
 
     def __call__(self, module: M) -> M:
         """``module``, a dataclass of modules, with every linear map in it packed.
@@ -86,7 +86,7 @@ class Packer:
             raise TypeError("the attention is packed already")
         qkv = self.of_blocks(_fused(attention.qkv, attention.scale))
         o = self.of_blocks(_plain(attention.o))
-        return replace(attention, qkv=qkv, o=o, scale=1.0, steady=self.steady)
+        return replace(attention, qkv=qkv, o=o, scale=1.0, rounded=self.rounded)
 
 
 def pack_linear(linear: Linear) -> PackedLinear:

@@ -9,7 +9,10 @@ from llm_compression.inference.sequences import Sequences
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The last hidden states of ``sequences``, and what became of them."""
+    """The last hidden states of ``sequences``, and what became of them.
+
+    Where only pooled states were wanted, and pooling takes one of each, each sequence is that one.
+    """
 
     hidden: torch.Tensor  # (N, D), in the type that the core computes in
     sequences: Sequences

@@ -23,6 +23,17 @@ def pool(
     return torch.cat([_POOLS[pooling](h.float(), i, eos_token_id) for h, i in parts])
 
 
+def pooled_rows(
+    pooling: Pooling, ids: torch.Tensor, sequences: Sequences, eos_token_id: int | None
+) -> torch.Tensor | None:
+    """Which of N rows pooling takes, (B,), where it takes one of each sequence; else None."""
+    if pooling in (Pooling.MEAN, Pooling.MAX):
+        return None
+    rows = torch.arange(len(ids), device=ids.device)[:, None]  # each row's "state" is its number
+    parts = zip(sequences.grouped(rows), sequences.grouped(ids), strict=True)
+    return torch.cat([_POOLS[pooling](r, i, eos_token_id).flatten() for r, i in parts])
+
+
 def normalize(pooled: torch.Tensor) -> torch.Tensor:
     """(B, E) -> (B, E) of unit length; a zero vector stays zero."""
     return F.normalize(pooled, dim=-1)

@@ -1,5 +1,7 @@
 """The block against torch's own encoder layer, which shares no code with it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from llm_compression.errors import BindError
 from llm_compression.inference.activation import ACTIVATIONS
 from llm_compression.inference.bind import bind_core, check_tensors
+from llm_compression.inference.linear import LinearMap
 from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
@@ -64,6 +67,29 @@ def test_core_equals_torch(placement: NormPlacement, lengths: list[int], packed:
         core = PACK(core) if packed else core
         got = core(x[real], Sequences.of(lengths.tolist()))
     torch.testing.assert_close(got, wanted[real], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("placement", NormPlacement)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_last_block_does_no_more_than_is_wanted(placement: NormPlacement, packed: bool) -> None:
+    core = bind_core(tensors(reference(placement)), "text", spec(placement), LAYERS)
+    core = PACK(core) if packed else core
+    seen: list[int] = []
+
+    def counting(up: LinearMap) -> LinearMap:
+        def run(x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+            seen.append(len(x))
+            return up(x, residual)
+
+        return run
+
+    blocks = [replace(b, mlp=replace(b.mlp, up=counting(b.mlp.up))) for b in core.blocks]
+    core = replace(core, blocks=tuple(blocks))
+    x, sequences, rows = torch.randn(9, HIDDEN), Sequences.of([4, 5]), torch.tensor([3, 4])
+    with torch.inference_mode():
+        whole, wanted = core(x, sequences), core(x, sequences, None, rows)
+    torch.testing.assert_close(wanted, whole[rows], atol=2e-6, rtol=1e-5)
+    assert seen == [9, 9, 9, 2]
 
 
 def test_taps_are_named_and_the_last_is_the_output() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llm_compression.inference.sequences import Sequences
-from llm_compression.multimodal.pooling import mean_of_first, normalize, pool
+from llm_compression.multimodal.pooling import mean_of_first, normalize, pool, pooled_rows
 from llm_compression.spec.model import Pooling
 
 # one sequence of two tokens, one of three
@@ -26,6 +26,16 @@ IDS = torch.tensor([1, 7, 7, 3, 7])  # the second holds the end token's id twice
 )
 def test_pooling_keeps_to_each_sequence(pooling: Pooling, wanted: list[list[float]]) -> None:
     assert pool(pooling, HIDDEN, IDS, Sequences.of([2, 3]), 7).tolist() == wanted
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+def test_rows_that_pooling_takes(pooling: Pooling) -> None:
+    sequences = Sequences.of([2, 3])
+    rows = pooled_rows(pooling, IDS, sequences, 7)
+    if pooling in (Pooling.MEAN, Pooling.MAX):
+        assert rows is None
+    else:
+        assert torch.equal(HIDDEN[rows], pool(pooling, HIDDEN, IDS, sequences, 7))
 
 
 def test_a_mean_of_the_first() -> None:

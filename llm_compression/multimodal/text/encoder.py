@@ -162,7 +162,7 @@ class TextEncoder(Pretrained):
     def sequence(self, inputs: Sequence[str], *, batch_size: int | None = None) -> list[np.ndarray]:
         """The last hidden states of each text, (T, D) with T its own tokens; as `encode`."""
         found: dict[int, np.ndarray] = {}
-        for rows, encoded in self._run(self._tokens(inputs, None), batch_size):
+        for rows, encoded in self._run(self._tokens(inputs, None), batch_size, whole=True):
             ends = np.cumsum(encoded.sequences.lengths)
             states = np.split(fetched(encoded.hidden), ends[:-1])
             found |= dict(zip(rows, states, strict=True))
@@ -206,6 +206,7 @@ class TextEncoder(Pretrained):
         batch_size: int | None,
         *,
         normalized: bool = False,
+        whole: bool = False,
         show: bool | None = None,
     ) -> Iterator[tuple[list[int], Encoded]]:
         """Batches of texts of like length, each with its rows."""
@@ -214,4 +215,5 @@ class TextEncoder(Pretrained):
         most = batch_tokens(self.device)
         work = batches(tokens, 1 if self.deterministic else batch_size, most)
         for rows in with_progress(work, len(tokens), "text", show=show):
-            yield rows, self._model([tokens[i] for i in rows], normalized=normalized)
+            batch = [tokens[i] for i in rows]
+            yield rows, self._model(batch, normalized=normalized, whole=whole)

@@ -12,7 +12,7 @@ from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.head import Head, bind_head
 from llm_compression.multimodal.inputs import no_tower
-from llm_compression.multimodal.pooling import pool
+from llm_compression.multimodal.pooling import pool, pooled_rows
 from llm_compression.multimodal.text.tokenizer import Tokens
 from llm_compression.multimodal.text.tower import TextTower, bind_text_tower
 from llm_compression.once import Once
@@ -45,9 +45,14 @@ class TextModel:
         return tower, bind_head(tensors, "text", self.spec.projection_dim)
 
     def __call__(
-        self, batch: Sequence[Tokens], *, normalized: bool, taps: Taps | None = None
+        self,
+        batch: Sequence[Tokens],
+        *,
+        normalized: bool,
+        taps: Taps | None = None,
+        whole: bool = True,
     ) -> Encoded:
-        """Run one batch of B texts, none of them padded.
+        """Run one batch of B texts, none of them padded; without ``whole`` for what is pooled.
 
         ``taps``, if given, gains ``embeddings``, those of the core, ``final_norm`` where the
         tower has one, ``pooled`` and ``embedding``.
@@ -57,9 +62,13 @@ class TextModel:
             ids = sent(ids, self._compute.device)  # (N,)
             sequences = Sequences.of(len(tokens.ids) for tokens in batch)
             tower, head = self._parts()
-            hidden = tower(ids, sequences, taps)  # (N, D)
-            eos = self.tokenizer.eos_token_id
-            pooled = pool(self.embedding.pooling, hidden, ids, sequences, eos)
+            pooling, eos = self.embedding.pooling, self.tokenizer.eos_token_id
+            rows = None if whole else pooled_rows(pooling, ids, sequences, eos)
+            hidden = tower(ids, sequences, taps, rows)  # (N, D) or (B, D)
+            if rows is None:
+                pooled = pool(pooling, hidden, ids, sequences, eos)
+            else:
+                pooled, sequences = hidden, Sequences.dense(len(batch), 1)
             pooled, embedding = head(pooled, normalized=normalized, taps=taps)
             return Encoded(hidden, sequences, pooled, embedding)
 

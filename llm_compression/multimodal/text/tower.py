@@ -26,11 +26,15 @@ class TextTower:
     position_offset: int
 
     def __call__(
-        self, ids: torch.Tensor, sequences: Sequences, taps: Taps | None = None
+        self,
+        ids: torch.Tensor,
+        sequences: Sequences,
+        taps: Taps | None = None,
+        rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(N,) ids, those of ``sequences`` one after another -> (N, D)."""
+        """(N,) ids, those of ``sequences`` one after another -> (N, D), or (R, D) of ``rows``."""
         embedded = tap(taps, "embeddings", self._embed(ids, sequences), sequences)
-        hidden = self.core(embedded, sequences, taps)
+        hidden = self.core(embedded, sequences, taps, rows)
         if self.final_norm is None:
             return hidden
         return tap(taps, "final_norm", self.final_norm(hidden), sequences)

@@ -150,7 +150,7 @@ class VisionEncoder(Pretrained):
     def sequence(self, images: object, *, batch_size: int = 32) -> np.ndarray:
         """The last hidden states, class token first: (n, P + 1, D), or (P + 1, D) for one."""
         shape = (self._model.spec.num_patches + 1, self._model.spec.block.hidden_size)
-        found, _ = self._collect(images, _states, shape, batch_size)
+        found, _ = self._collect(images, _states, shape, batch_size, whole=True)
         return found[0] if as_images(images)[1] else found
 
     def trainable(self, train: str | Sequence[str] = ()) -> Trainable:
@@ -185,6 +185,7 @@ class VisionEncoder(Pretrained):
         batch_size: int,
         *,
         normalized: bool = False,
+        whole: bool = False,
         show: bool | None = None,
         skipped: dict[int, str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -200,7 +201,8 @@ class VisionEncoder(Pretrained):
             rows = [(i, pixels) for i, pixels in batch if pixels is not None]
             if rows:
                 stacked = torch.from_numpy(self.processor.stack([pixels for _, pixels in rows]))
-                parts.append(fetched(pick(self._model(stacked, normalized=normalized))))
+                encoded = self._model(stacked, normalized=normalized, whole=whole)
+                parts.append(fetched(pick(encoded)))
                 kept.append(np.array([i for i, _ in rows]))
         return np.concatenate(parts), np.concatenate(kept)
 

@@ -42,9 +42,14 @@ class VisionModel:
         return tower, bind_head(tensors, "vision", self.spec.projection_dim)
 
     def __call__(
-        self, pixels: torch.Tensor, *, normalized: bool, taps: Taps | None = None
+        self,
+        pixels: torch.Tensor,
+        *,
+        normalized: bool,
+        taps: Taps | None = None,
+        whole: bool = True,
     ) -> Encoded:
-        """Run (B, C, S, S) pixels of the host.
+        """Run (B, C, S, S) pixels of the host; without ``whole`` only class tokens come of it.
 
         ``taps``, if given, gains ``embeddings``, ``pre_norm``, those of the core, ``pooled`` and
         ``embedding``.
@@ -52,7 +57,7 @@ class VisionModel:
         with self._compute.mode():
             tower, head = self._parts()
             pixels = sent(pixels, self._compute.device).to(self._compute.dtype)
-            hidden = tower(pixels, taps)  # (B, P + 1, D)
+            hidden = tower(pixels, taps, whole=whole)  # (B, P + 1 or 1, D)
             sequences = Sequences.dense(*hidden.shape[:2])
             pooled, embedding = head(tower.pool(hidden), normalized=normalized, taps=taps)
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)

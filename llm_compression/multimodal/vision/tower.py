@@ -25,12 +25,16 @@ class VisionTower:
     core: InferenceCore
     post_norm: LayerNorm
 
-    def __call__(self, pixels: torch.Tensor, taps: Taps | None = None) -> torch.Tensor:
-        """(B, C, S, S) -> (B, P + 1, D), the class token first."""
+    def __call__(
+        self, pixels: torch.Tensor, taps: Taps | None = None, *, whole: bool = True
+    ) -> torch.Tensor:
+        """(B, C, S, S) -> (B, P + 1, D), the class token first, or if not ``whole`` alone."""
         embedded = tap(taps, "embeddings", self._embed(pixels))
         hidden = tap(taps, "pre_norm", self.pre_norm(embedded)).flatten(0, 1)  # (B (P + 1), D)
         count, tokens = embedded.shape[:2]
-        return self.core(hidden, Sequences.dense(count, tokens), taps).view(count, tokens, -1)
+        rows = None if whole else torch.arange(count, device=hidden.device) * tokens
+        hidden = self.core(hidden, Sequences.dense(count, tokens), taps, rows)
+        return hidden.view(count, -1, hidden.shape[-1])
 
     def pool(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, P + 1, D) -> (B, D): the class token, normed."""
