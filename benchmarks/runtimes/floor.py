@@ -91,7 +91,8 @@ def _block(tower: Tower, batch: Batch) -> Iterator[Product]:
 def text_batches(lengths: Sequence[int]) -> list[Batch]:
     """Texts of so many tokens as the package batches them."""
     ordered = sorted(lengths, reverse=True)
-    return [Sequences.of(ordered[part]).groups for part in cut(ordered, None, batch_tokens(CPU))]
+    parts = cut(ordered, None, batch_tokens(CPU))
+    return [Sequences.of(ordered[part]).groups for part in parts]
 
 
 def whole_batch(tower: VisionSpec | AudioSpec, count: int) -> list[Batch]:

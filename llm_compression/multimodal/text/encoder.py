@@ -11,6 +11,7 @@ from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import batch_tokens, batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.parallel import batches_at_once, side_by_side
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.model import TextModel, text_parts
 from llm_compression.multimodal.text.tokenizer import TextTokenizer, Tokens
@@ -212,8 +213,15 @@ class TextEncoder(Pretrained):
         """Batches of texts of like length, each with its rows."""
         if batch_size is not None:
             check_count(batch_size, "batch_size")
+        at_once = 1 if self.deterministic else batches_at_once(self.device)
         most = batch_tokens(self.device)
         work = batches(tokens, 1 if self.deterministic else batch_size, most)
-        for rows in with_progress(work, len(tokens), "text", show=show):
+
+        def run(rows: list[int]) -> Encoded:
             batch = [tokens[i] for i in rows]
-            yield rows, self._model(batch, normalized=normalized, whole=whole)
+            return self._model(batch, normalized=normalized, whole=whole)
+
+        if work:
+            self._model.prepare()
+        done = side_by_side(run, work, at_once)
+        yield from with_progress(done, len(tokens), "text", show=show, size=lambda one: len(one[0]))

@@ -44,6 +44,10 @@ class TextModel:
         tower = bind_text_tower(tensors, self.spec)
         return tower, bind_head(tensors, "text", self.spec.projection_dim)
 
+    def prepare(self) -> None:
+        """Make the weights ready, which otherwise the first batch waits for."""
+        self._parts()
+
     def __call__(
         self,
         batch: Sequence[Tokens],

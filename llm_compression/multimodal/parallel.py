@@ -1,0 +1,78 @@
+"""Batches side by side: each core runs one whole, rather than all cores a part of each operator.
+
+Cores that share an operator wait for each other at its end, some hundred times in a batch, and hand
+each other what they have just computed. A batch that stays on one core does neither.
+"""
+
+import functools
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from llm_compression.cores import cores
+
+B = TypeVar("B")
+R = TypeVar("R")
+_AHEAD = 2  # batches for each core that run or wait while others are taken
+
+
+def batches_at_once(device: torch.device) -> int:
+    """How many batches a device runs side by side: as many as torch may use cores of the CPU."""
+    return min(torch.get_num_threads(), cores()) if device.type == "cpu" else 1
+
+
+def side_by_side(
+    run: Callable[[B], R], batches: Iterable[B], at_once: int
+) -> Iterator[tuple[B, R]]:
+    """Each of ``batches`` with what ``run`` makes of it, in order.
+
+    Where there are at least two for each, ``at_once`` of them run at a time, each on one core; few
+    are done sooner by all cores together, as one may be left with the longest.
+    """
+    waiting = iter(batches)
+    first = list(itertools.islice(waiting, _AHEAD * at_once))
+    if at_once == 1 or len(first) < _AHEAD * at_once:
+        yield from ((batch, run(batch)) for part in (first, waiting) for batch in part)
+        return
+    pool = _pool(at_once)
+    running: deque[tuple[B, Future[R]]] = deque()
+    try:
+        for part in (first, waiting):
+            for batch in part:
+                running.append((batch, pool.submit(run, batch)))
+                if len(running) >= _AHEAD * at_once:
+                    done, found = running.popleft()
+                    yield done, found.result()
+        while running:
+            done, found = running.popleft()
+            yield done, found.result()
+    finally:
+        for _, rest in running:
+            rest.cancel()
+
+
+@functools.cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    """So many threads, in each of which torch has one."""
+    before = torch.get_num_threads()
+    started = threading.Barrier(size)
+    pool = ThreadPoolExecutor(size, "batches", _take_one_core)
+    for ready in [pool.submit(started.wait) for _ in range(size)]:
+        ready.result()
+    torch.set_num_threads(before)  # what threads that are still to come begin with
+    return pool
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread that has asked keeps the number, whatever others set
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
