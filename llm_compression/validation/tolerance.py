@@ -1,6 +1,6 @@
 """The bounds of parity, one row for each type that the core computes in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_compression.spec.model import Family
 
@@ -11,16 +11,26 @@ class Tolerance:
 
     ``absolute`` is for every element; ``relative`` is that error over the tap's largest value.
     Where rounding alone moves the reference (`holds`), ``relative`` cannot ask for less than it.
+    ``embedding`` is the cosine of embeddings, where some states keep less of their direction.
     """
 
     absolute: float | None
     relative: float | None
     cosine: float
+    embedding: float | None = None
 
     def __str__(self) -> str:
         named = {"abs": self.absolute, "rel": self.relative}
         bounds = [f"{name} <= {bound:g}" for name, bound in named.items() if bound is not None]
-        return ", ".join([*bounds, f"cosine >= {self.cosine:g}"])
+        cosines = [f"cosine >= {self.cosine:g}"]
+        cosines += [f"of embeddings >= {self.embedding:g}"] if self.embedding else []
+        return ", ".join([*bounds, *cosines])
+
+    def of(self, tap: str) -> "Tolerance":
+        """The bounds of one tap."""
+        if self.embedding is None or tap not in ("pooled", "embedding"):
+            return self
+        return replace(self, cosine=self.embedding)
 
     def holds(
         self, absolute: float, relative: float, cosine: float, noise: float | None = None
@@ -56,20 +66,20 @@ _BFLOAT16 = {
     Family.CLIP: Tolerance(absolute=None, relative=0.03, cosine=0.999),
     # states of silence are small beside those that reach 500, and 8 bits leave little of them;
     # transformers in bfloat16 is as far off, and the means over what hears agree to 0.9999
-    Family.WHISPER: Tolerance(absolute=None, relative=0.3, cosine=0.8),
+    Family.WHISPER: Tolerance(absolute=None, relative=0.3, cosine=0.8, embedding=0.9995),
 }
 # float16 keeps three bits more: an eighth of bfloat16's error, with a cosine off by its square.
 _FLOAT16 = {
     Family.BERT: Tolerance(absolute=None, relative=0.004, cosine=0.9999),
     Family.CLIP: Tolerance(absolute=None, relative=0.004, cosine=0.9999),
-    Family.WHISPER: Tolerance(absolute=None, relative=0.04, cosine=0.99),
+    Family.WHISPER: Tolerance(absolute=None, relative=0.04, cosine=0.99, embedding=0.9995),
 }
 # int8 rounds every factor of every product of a block. Its bounds are for the model as a whole;
 # states of silence in Whisper, small beside others, keep no direction at all.
 _INT8 = {
     Family.BERT: Tolerance(absolute=None, relative=0.15, cosine=0.95),
     Family.CLIP: Tolerance(absolute=None, relative=0.15, cosine=0.95),
-    Family.WHISPER: Tolerance(absolute=None, relative=1.5, cosine=-1.0),
+    Family.WHISPER: Tolerance(absolute=None, relative=1.5, cosine=-1.0, embedding=0.99),
 }
 _BOUNDS = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "float16": _FLOAT16, "int8": _INT8}
 _LOGITS = Tolerance(absolute=1e-3, relative=None, cosine=0.999999)

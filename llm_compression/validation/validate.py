@@ -179,7 +179,7 @@ def _compare(
     if set(ours) != set(expected):
         raise ParityError(f"taps differ: {sorted(set(ours) ^ set(expected))}")
     return [
-        compare_tap(prefix + name, tap, expected[name], run.bounds, noise.get(name))
+        compare_tap(prefix + name, tap, expected[name], run.bounds.of(name), noise.get(name))
         for name, tap in ours.items()
     ]
 

@@ -84,6 +84,16 @@ def test_noise_of_the_reference_widens_a_relative_bound_alone() -> None:
     assert not compare_tap("t", wrong * np.nan, reference, bounds, noise=1.0).passed
 
 
+def test_embeddings_keep_a_bound_of_their_own_where_states_lose_their_direction() -> None:
+    bounds = tolerance_of(Family.WHISPER, "int8")
+    vector, turned = np.array([[1.0, 0.0]]), np.array([[0.9, 0.3]])
+    assert compare_tap("block.05.mlp", turned, vector, bounds.of("block.05.mlp")).passed
+    for tap in ("pooled", "embedding"):
+        assert not compare_tap(tap, turned, vector, bounds.of(tap)).passed
+        assert compare_tap(tap, vector, vector, bounds.of(tap)).passed
+    assert STRICT.of("embedding") == STRICT
+
+
 def test_a_turned_vector_fails_by_cosine_alone() -> None:
     reference = np.array([[1e-6, 0]], np.float32)
     turned = np.array([[0, 1e-6]], np.float32)
