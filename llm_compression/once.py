@@ -1,8 +1,9 @@
 """Once: a value that is made on first use, by one thread however many ask."""
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from llm_compression.guard import Guard
 
 T = TypeVar("T")
 
@@ -15,7 +16,7 @@ class Once(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make: list[Callable[[], T]] = [make]
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._values: list[T] = []
 
     def __call__(self) -> T:
@@ -24,10 +25,11 @@ class Once(Generic[T]):
         Raises:
             Exception: what ``make`` raises; the next call tries again.
         """
-        with self._lock:
-            if self._make:
-                self._values.append(self._make[0]())
-                self._make.clear()
+        if not self._values:
+            with self._guard.lock:
+                if self._make:
+                    self._values.append(self._make[0]())
+                    self._make.clear()
         return self._values[0]
 
     @property

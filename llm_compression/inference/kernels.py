@@ -5,7 +5,6 @@ packed for it reaches the machine's limit. What is missing or wrong here is done
 """
 
 import functools
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from llm_compression.guard import Guard
 from llm_compression.spec.block import Activation
 
 _ROWS = 1024  # for which a weight is laid out; oneDNN runs any number on it
@@ -135,19 +135,19 @@ class _Switch:
     """torch's ``fp32_precision`` of oneDNN's products, back where it was when nobody needs it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._users = 0
         self._before = ""
 
     def take(self) -> None:
-        with self._lock:
+        with self._guard.lock:
             if not self._users:
                 self._before = _products().fp32_precision
                 _products().fp32_precision = "bf16"
             self._users += 1
 
     def give(self) -> None:
-        with self._lock:
+        with self._guard.lock:
             self._users -= 1
             if not self._users:
                 _products().fp32_precision = self._before

@@ -11,8 +11,8 @@ import numpy as np
 
 from llm_compression.errors import InputError, OutputError, TargetBusyError
 from llm_compression.files.paths import user_path
+from llm_compression.guard import Guard
 from llm_compression.memory.cache.cache_file import CacheFile
-from llm_compression.memory.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.multimodal.inputs import check_count
 

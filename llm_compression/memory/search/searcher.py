@@ -15,7 +15,7 @@ from llm_compression.errors import (
     InputError,
     StorageError,
 )
-from llm_compression.memory.guard import Guard
+from llm_compression.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.search.best import Best
 from llm_compression.memory.search.index import (

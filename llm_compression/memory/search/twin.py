@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from llm_compression.memory.guard import Guard
+from llm_compression.guard import Guard
 from llm_compression.memory.search.kernels import OFFSET
 from llm_compression.memory.search.sidecar import mapped_table
 from llm_compression.memory.storage.fragment import Fragment

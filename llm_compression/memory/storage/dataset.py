@@ -19,7 +19,7 @@ import pyarrow as pa
 from llm_compression.errors import DuplicateIdError, UnknownIdError
 from llm_compression.files.atomic import output_errors
 from llm_compression.files.durable import durable_folder, locked
-from llm_compression.memory.guard import Guard
+from llm_compression.guard import Guard
 from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.fragment import (
     Fragment,
