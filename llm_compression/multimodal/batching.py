@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.text.tokenizer import Tokens
+
+if TYPE_CHECKING:  # the memory system searches without torch
+    import torch
 
 B = TypeVar("B")
 # The states of so many tokens stay in a processor's caches from one layer to the next, and are
@@ -20,7 +21,7 @@ _GPU_TOKENS = 16_384
 _LONG_WORK = 1000  # texts from which a terminal sees a progress bar unasked
 
 
-def batch_tokens(device: torch.device) -> int:
+def batch_tokens(device: "torch.device") -> int:
     """How many tokens a batch has at most for ``device`` to run at its best."""
     return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
 
