@@ -3,7 +3,8 @@
 import functools
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from llm_compression.cores import cores
@@ -26,7 +27,9 @@ def shared(work: Callable[[T], R], tasks: Iterable[T]) -> list[R]:
         for turn in turns:
             done[turn] = work(given[turn])
 
-    others = [_pool().submit(take) for _ in range(min(cores(), len(given)) - 1)]
+    others: list[Future[None]] = []
+    with suppress(RuntimeError):  # the interpreter is ending, and starts no more threads
+        others.extend(_pool().submit(take) for _ in range(min(cores(), len(given)) - 1))
     try:
         take()
     finally:

@@ -1,7 +1,7 @@
 """Compute: in which type, where, on which form of its weights, for gradients or not."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from llm_compression.inference import kernels
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.device import sent
 from llm_compression.inference.int8 import to_int8
+from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.weights.readonly import writable
 
@@ -27,7 +28,8 @@ class Compute:
     Args:
         name: the ``compute_dtype``: ``float32``, ``bfloat16``, ``float16`` or ``int8``.
         packed: on the CPU, copy weights into the order in which the processor reads them, where it
-            has kernels for that; otherwise those that have the type already are used in place.
+            has kernels for that; otherwise those that have the type already are used in place. In
+            int8 the weights of blocks are copies either way.
         gradients: compute with the tensors themselves, by operators that gradients flow through.
         release: called whenever weights have been copied, so that their source can let memory go.
         device: where all is computed; weights are copied to another one than the CPU, and what
@@ -47,8 +49,13 @@ class Compute:
         return dtype
 
     def mode(self) -> AbstractContextManager[object]:
-        """The context in which a model runs."""
-        return nullcontext() if self.gradients else torch.inference_mode()
+        """The context in which a model runs; a caller's autocast counts for gradients alone."""
+        if self.gradients:
+            return nullcontext()
+        kind = self.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            return _inference_without_autocast(kind)
+        return torch.inference_mode()
 
     def prepared(self, bind: Callable[[Tensors], M], tensors: Tensors) -> M:
         """What ``bind`` makes of ``tensors``, ready to run."""
@@ -58,11 +65,13 @@ class Compute:
             if self.device != CPU:
                 return bind(self._copied(tensors))
             module = bind(cast(tensors, self.dtype))
-            if self.gradients or not self.packed or not kernels.can_pack(self.dtype):
+            if self.gradients:
                 return module
+            packs = self.packed and kernels.can_pack(self.dtype)
+            of_towers = pack_linear if packs else _as_it_is
             if self.name == "int8":
-                return Packer(to_int8, self.release, rounded=True)(module)
-            return Packer(pack_linear, self.release)(module)
+                return Packer(to_int8, of_towers, self.release, rounded=True)(module)
+            return Packer(pack_linear, of_towers, self.release)(module) if packs else module
 
     def _copied(self, tensors: Tensors) -> dict[str, torch.Tensor]:
         """``tensors`` on the device, sent as they are stored and made ``dtype`` there."""
@@ -76,6 +85,16 @@ class Compute:
 def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Tensors in ``dtype``; those that have it already are shared, not copied."""
     return {name: writable(tensor).to(dtype) for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _inference_without_autocast(kind: str) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(kind, enabled=False):
+        yield
+
+
+def _as_it_is(linear: Linear) -> LinearMap:
+    return linear
 
 
 def _fit_threads() -> None:

@@ -40,12 +40,13 @@ class PackedLinear:
 class Packer:
     """Makes of modules the same ones over packed weights.
 
-    ``of_blocks`` packs the linear maps of blocks, `pack_linear` those of towers around them.
+    ``of_blocks`` packs the linear maps of blocks, ``of_towers`` those around them.
     ``release`` is called behind each block, whose own weights nobody reads any more; ``rounded``
     tells attention that the maps round to 8 bits.
     """
 
     of_blocks: Callable[[Linear], LinearMap]
+    of_towers: Callable[[Linear], LinearMap]
     release: Callable[[], None]
     rounded: bool = False
 
@@ -59,7 +60,7 @@ class Packer:
         if isinstance(module, Block):
             packed = self._block(module)
         elif isinstance(module, Linear):
-            packed = pack_linear(module)
+            packed = self.of_towers(module)
         elif isinstance(module, LayerNorm):
             packed = _copied(module)
         elif isinstance(module, tuple):

@@ -40,12 +40,16 @@ def side_by_side(
     if at_once == 1 or len(first) < _AHEAD * at_once:
         yield from ((batch, run(batch)) for part in (first, waiting) for batch in part)
         return
-    pool = _pool(at_once)
+    try:
+        pool = _pool(at_once)
+    except RuntimeError:  # the interpreter is ending, and starts no more threads
+        yield from ((batch, run(batch)) for part in (first, waiting) for batch in part)
+        return
     running: deque[tuple[B, Future[R]]] = deque()
     try:
         for part in (first, waiting):
             for batch in part:
-                running.append((batch, pool.submit(run, batch)))
+                running.append((batch, _started(pool, run, batch)))
                 if len(running) >= _AHEAD * at_once:
                     done, found = running.popleft()
                     yield done, found.result()
@@ -55,6 +59,15 @@ def side_by_side(
     finally:
         for _, rest in running:
             rest.cancel()
+
+
+def _started(pool: ThreadPoolExecutor, run: Callable[[B], R], batch: B) -> Future[R]:
+    try:
+        return pool.submit(run, batch)
+    except RuntimeError:  # as above; what ends may have work to finish
+        done: Future[R] = Future()
+        done.set_result(run(batch))
+        return done
 
 
 @functools.cache

@@ -16,7 +16,7 @@ Run = Callable[[object], Encoded]
 class Trainable(torch.nn.Module):
     """Plain operators on float32 weights as they are stored, none of them packed or fused.
 
-    It computes on the CPU, wherever its encoder does.
+    It computes on the CPU, wherever its encoder does. Its ``state_dict`` is what to save.
 
     Args:
         tensors: those of the tower under canonical names.
@@ -32,17 +32,30 @@ class Trainable(torch.nn.Module):
         self, tensors: Tensors, bind: Callable[[Tensors], Run], train: str | Sequence[str]
     ) -> None:
         super().__init__()
-        self.weights = {
-            name: torch.nn.Parameter(writable(tensors[name]).to(torch.float32, copy=True))
-            for name in _chosen(tensors, [train] if isinstance(train, str) else train)
-        }
-        for name, parameter in self.weights.items():
-            self.register_parameter(name.replace(".", "/"), parameter)  # a dot is not allowed
-        self._run = bind({**tensors, **self.weights})
+        self._names = _chosen(tensors, [train] if isinstance(train, str) else train)
+        with torch.inference_mode(mode=False):
+            for name in self._names:
+                own = writable(tensors[name]).to(torch.float32, copy=True)
+                self.register_parameter(_attribute(name), torch.nn.Parameter(own))
+
+        def bound(weights: Tensors) -> Run:  # frozen ones stay here, where copies share them
+            return bind({**tensors, **weights})
+
+        self._bound = bound
+
+    @property
+    def weights(self) -> dict[str, torch.nn.Parameter]:
+        """The module's own parameters by the names of their tensors."""
+        return {name: self.get_parameter(_attribute(name)) for name in self._names}
 
     def forward(self, inputs: object) -> Encoded:
         """What the encoder takes -> its hidden states, pooled states and embeddings."""
-        return self._run(inputs)
+        # bound anew, as copying a module or loading a state may have given it other parameters
+        return self._bound(self.weights)(inputs)
+
+
+def _attribute(name: str) -> str:
+    return name.replace(".", "/")  # a dot is not allowed
 
 
 def _chosen(tensors: Tensors, patterns: Sequence[str]) -> list[str]:

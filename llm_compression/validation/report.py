@@ -62,7 +62,8 @@ class ValidationReport:
         if self.sounds:
             said.append(_count(self.sounds, "sound"))
         if self.texts and self.images:
-            said.append("answers agree" if self.same_answers else "ANSWERS DIFFER")
+            differ = "ANSWERS DIFFER" if self.compute_dtype == "float32" else "some answers differ"
+            said.append("answers agree" if self.same_answers else differ)
         verdict = "passed" if self.passed else "FAILED"
         bounds = f"{self.compute_dtype}, {self.tolerance}"
         return f"{verdict}: {len(self.taps)} taps, {', '.join(said)}, {bounds}"

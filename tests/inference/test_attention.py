@@ -9,7 +9,7 @@ from llm_compression.inference.linear import Linear
 from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.inference.sequences import Sequences
 
-PACK = Packer(pack_linear, lambda: None)
+PACK = Packer(pack_linear, pack_linear, lambda: None)
 HEADS, SIZE = 3, 8
 WIDTH = HEADS * SIZE
 

@@ -14,7 +14,7 @@ from llm_compression.inference.packing import Packer, pack_linear
 from llm_compression.inference.sequences import Sequences
 from llm_compression.spec.block import Activation, BlockSpec, NormPlacement
 
-PACK = Packer(pack_linear, lambda: None)
+PACK = Packer(pack_linear, pack_linear, lambda: None)
 HIDDEN, HEADS, INNER, LAYERS = 24, 3, 40, 2
 SOURCES = {
     "attn.o": "self_attn.out_proj",

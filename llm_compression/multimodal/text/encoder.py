@@ -40,7 +40,8 @@ class TextEncoder(Pretrained):
         max_seq_length: tokens kept of a text, by default the model's own maximum.
         truncation: ``warn``, ``error`` or ``ok``, for texts beyond that maximum.
         deterministic: run every text alone, so that it has the same bits in any batch; otherwise
-            float32 rounding, at most 1e-6 in any dimension of a unit vector. Slower.
+            they differ by rounding, in float32 by at most 1e-6 in any dimension of a unit vector.
+            Slower.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
