@@ -143,6 +143,8 @@ def _agree(runs: dict[str, Run], given: Any, count: int, loader: WeightLoader, t
 def _check(chosen: argparse.Namespace) -> None:
     """Refuse what cannot be measured before anything is."""
     keep_inputs(chosen.json, chosen.model)
+    if chosen.json and chosen.json.is_dir():
+        raise InputError(f"--json {chosen.json} is a folder; name a file")
     for name in ("rounds", "batch_sizes"):
         least = int(np.min(getattr(chosen, name)))
         if least < 1:

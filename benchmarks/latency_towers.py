@@ -22,6 +22,7 @@ from llm_compression.multimodal.text.model import text_parts
 from llm_compression.multimodal.vision.model import vision_parts
 from llm_compression.spec.model import Family, ModelSpec
 from llm_compression.validation.reference import load_model
+from llm_compression.validation.validate import check_family
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def reference(loader: WeightLoader, checkpoint: str) -> Any:
     """
     folder = resolve(checkpoint).folder
     place = folder / read_modules(folder).transformer
+    check_family(place, loader.spec)
     model = load_model(place, loader.spec, loader.table.manifest.tensors)
     model.set_attn_implementation("sdpa")
     return model

@@ -74,7 +74,7 @@ def validate(
         raise ParityError("validation needs at least one text, image or sound")
     loader = WeightLoader(model)
     spec = loader.spec
-    _check_family(checkpoint, spec)
+    check_family(checkpoint, spec)
     towers = [name for name in TOWERS if getattr(spec, name) and tower in (None, name)]
     if not towers:
         raise ParityError(f"{model} has no {tower} tower")
@@ -115,7 +115,12 @@ def validate(
     )
 
 
-def _check_family(checkpoint: Path, spec: ModelSpec) -> None:
+def check_family(checkpoint: Path, spec: ModelSpec) -> None:
+    """Refuse a checkpoint of another family than the model's.
+
+    Raises:
+        ParityError: it is of another, or of none.
+    """
     kind = read_json_object(checkpoint / "config.json").get("model_type")
     if FAMILY_OF.get(str(kind)) is not spec.family:
         raise ParityError(

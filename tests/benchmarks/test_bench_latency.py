@@ -110,6 +110,15 @@ def test_absent_file_and_a_table_that_is_read_are_refused(
     assert tiny_table.read_bytes() == before
 
 
+def test_a_folder_for_results_and_a_reference_of_another_family_are_refused(
+    tiny_table: Path, tiny_whisper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measured(tiny_table, "--json", tmp_path) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert measured(tiny_table, "--reference", tiny_whisper) == 2
+    assert "which none of bert came from" in capsys.readouterr().err
+
+
 def test_type_that_nobody_or_not_this_processor_has(
     tiny_table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
