@@ -37,22 +37,19 @@ def side_by_side(
     """
     waiting = iter(batches)
     first = list(itertools.islice(waiting, _AHEAD * at_once))
-    if at_once == 1 or len(first) < _AHEAD * at_once:
-        yield from ((batch, run(batch)) for part in (first, waiting) for batch in part)
-        return
-    try:
-        pool = _pool(at_once)
-    except RuntimeError:  # the interpreter is ending, and starts no more threads
-        yield from ((batch, run(batch)) for part in (first, waiting) for batch in part)
+    work = itertools.chain(first, waiting)
+    many = at_once > 1 and len(first) == _AHEAD * at_once
+    pool = _pool_if_any(at_once) if many else None
+    if pool is None:
+        yield from ((batch, run(batch)) for batch in work)
         return
     running: deque[tuple[B, Future[R]]] = deque()
     try:
-        for part in (first, waiting):
-            for batch in part:
-                running.append((batch, _started(pool, run, batch)))
-                if len(running) >= _AHEAD * at_once:
-                    done, found = running.popleft()
-                    yield done, found.result()
+        for batch in work:
+            running.append((batch, _started(pool, run, batch)))
+            if len(running) >= _AHEAD * at_once:
+                done, found = running.popleft()
+                yield done, found.result()
         while running:
             done, found = running.popleft()
             yield done, found.result()
@@ -64,10 +61,17 @@ def side_by_side(
 def _started(pool: ThreadPoolExecutor, run: Callable[[B], R], batch: B) -> Future[R]:
     try:
         return pool.submit(run, batch)
-    except RuntimeError:  # as above; what ends may have work to finish
+    except RuntimeError:  # the interpreter is ending, and may have work to finish
         done: Future[R] = Future()
         done.set_result(run(batch))
         return done
+
+
+def _pool_if_any(size: int) -> ThreadPoolExecutor | None:
+    try:
+        return _pool(size)
+    except RuntimeError:  # the interpreter is ending, or the system has no more threads
+        return None
 
 
 @functools.cache
@@ -76,9 +80,12 @@ def _pool(size: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
     started = threading.Barrier(size)
     pool = ThreadPoolExecutor(size, "batches", _take_one_core)
-    for ready in [pool.submit(started.wait) for _ in range(size)]:
-        ready.result()
-    torch.set_num_threads(before)  # what threads that are still to come begin with
+    try:
+        for ready in [pool.submit(started.wait) for _ in range(size)]:
+            ready.result()
+    finally:
+        started.abort()  # where not all could start, none of the others waits for ever
+        torch.set_num_threads(before)  # what threads that are still to come begin with
     return pool
 
 
