@@ -243,12 +243,12 @@ class SentenceTransformer:
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """``input_ids`` and ``attention_mask`` (n, T), cut to the maximum and padded alike."""
-        ids = [torch.tensor(of_one) for of_one in self.engine.token_ids(texts)]
+        ids = [torch.tensor(of_one, device="cpu") for of_one in self.engine.token_ids(texts)]
         tokenizer = self.engine.spec.tokenizer
         pad = tokenizer.pad_token_id if tokenizer else 0
         padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad)
-        lengths = torch.tensor([len(of_one) for of_one in ids])
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        lengths = torch.tensor([len(of_one) for of_one in ids], device="cpu")
+        mask = torch.arange(padded.shape[1], device="cpu") < lengths[:, None]
         return {"input_ids": padded, "attention_mask": mask.long()}
 
     def save_pretrained(self, path: str | Path) -> None:

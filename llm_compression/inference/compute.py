@@ -113,4 +113,4 @@ def _keep_freed_memory() -> None:
     states faulted in page by page, a tenth to a quarter of its time. What is large follows the
     largest mapped block that was freed (mallopt(3), M_MMAP_THRESHOLD), so one is, untouched.
     """
-    torch.empty(_BLOCK, dtype=torch.uint8)
+    torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")

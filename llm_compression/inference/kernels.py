@@ -68,7 +68,8 @@ def can_pack(dtype: torch.dtype) -> bool:
 def _right(dtype: torch.dtype) -> bool:
     """Each operator on small numbers beside plain torch."""
     x, weight, bias, residual = (
-        (torch.arange(rows * 16.0).view(rows, 16) % 7 / 4 - 1).to(dtype) for rows in (4, 16, 1, 4)
+        (torch.arange(rows * 16.0, device="cpu").view(rows, 16) % 7 / 4 - 1).to(dtype)
+        for rows in (4, 16, 1, 4)
     )
     packed, bound = pack_weight(weight), 1e-5 if dtype is torch.float32 else 0.05
     plain = F.linear(x, weight, bias[0])
@@ -86,7 +87,7 @@ def int8_linear(codes: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor)
 
     The products are summed in int32, so that no sum depends on what else is in the batch.
     """
-    whole = torch.zeros(len(scales), dtype=torch.int32)
+    whole = torch.zeros(len(scales), dtype=torch.int32, device="cpu")
     run = torch.ops.onednn.qlinear_pointwise.default
     # fmt: off
     y: torch.Tensor = run(codes, 1.0, 0, weight, scales, whole, None, 1.0, 0,
@@ -106,9 +107,10 @@ def can_int8() -> bool:
     """Whether torch has int8 linear maps on this processor, and right ones."""
     try:
         with torch.inference_mode():
-            codes = (torch.arange(64).view(4, 16) * 37 % 256).to(torch.uint8)
-            weight = ((torch.arange(256).view(16, 16) * 53 % 255) - 127).to(torch.int8)
-            y = int8_linear(codes, pack_int8(weight), torch.full((16,), 0.5))
+            numbers = torch.arange(256, device="cpu")
+            codes = (numbers[:64].view(4, 16) * 37 % 256).to(torch.uint8)
+            weight = ((numbers.view(16, 16) * 53 % 255) - 127).to(torch.int8)
+            y = int8_linear(codes, pack_int8(weight), torch.full((16,), 0.5, device="cpu"))
             return bool(torch.equal(y, F.linear(codes.float(), weight.float()) * 0.5))
     except (AttributeError, RuntimeError):
         return False
@@ -166,8 +168,8 @@ def _products_are_exact() -> bool:
 
     Only matrix units of bfloat16 (AMX) take it at its word; without them oneDNN has float32 alone.
     """
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(256, 256, generator=generator) for _ in range(2))
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.rand(256, 256, generator=generator, device="cpu") for _ in range(2))
     try:
         if torch.cpu._is_amx_tile_supported():
             return False

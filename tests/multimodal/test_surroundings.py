@@ -3,14 +3,20 @@
 import copy
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from llm_compression import TextEncoder
+from llm_compression import AudioEncoder, TextEncoder, VisionEncoder
 from llm_compression.inference import kernels
+from llm_compression.multimodal.encoded import Encoded
+from llm_compression.multimodal.text import encoder as text_encoder
+from llm_compression.multimodal.text.model import TextModel
+from tests.multimodal.pictures import PICTURES
 
 TEXTS = ["the cat sits", "a dog runs in the park", "red . blue"]
 LATE = """
@@ -34,6 +40,54 @@ def test_a_callers_autocast(kind: str, tiny_table: Path) -> None:
     behind = TextEncoder(tiny_table, compute_dtype=kind).encode(TEXTS)
     assert np.array_equal(within, wanted)
     assert np.array_equal(behind, wanted)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+def test_a_callers_default_device(
+    kind: str, tiny_table: Path, tiny_clip_table: Path, tiny_whisper_table: Path
+) -> None:
+    def embeddings() -> list[np.ndarray]:
+        sound = np.sin(np.arange(20_000, dtype=np.float32) / 9)
+        return [
+            TextEncoder(tiny_table, compute_dtype=kind).encode(TEXTS),
+            VisionEncoder(tiny_clip_table, compute_dtype=kind).encode(PICTURES[0]),
+            *(
+                AudioEncoder(tiny_whisper_table, compute_dtype=kind, mode=mode).encode(
+                    sound, sampling_rate=16_000
+                )
+                for mode in ("exact", "fast")
+            ),
+        ]
+
+    wanted = embeddings()
+    for probe in (kernels.can_pack, kernels.can_int8, kernels._products_are_exact):
+        probe.cache_clear()
+    with torch.device("meta"):
+        found = embeddings()
+    for one, other in zip(found, wanted, strict=True):
+        assert np.array_equal(one, other)
+    assert kernels.can_pack(torch.float32)
+
+
+def test_texts_are_divided_where_cores_come_out_even(
+    tiny_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    run = TextModel.__call__
+
+    def seen(model: TextModel, *args: Any, **options: Any) -> Encoded:
+        threads.append(threading.get_ident())
+        return run(model, *args, **options)
+
+    monkeypatch.setattr(TextModel, "__call__", seen)
+    monkeypatch.setattr(text_encoder, "batches_at_once", lambda device: 2)
+    monkeypatch.setattr(text_encoder, "batch_tokens", lambda device: 10)
+    encoder = TextEncoder(tiny_table)
+    encoder.encode(["the cat sits"] * 8)
+    assert threading.get_ident() not in threads
+    threads.clear()
+    encoder.encode(["the cat sits " * 5, "the cat", "a dog"])
+    assert set(threads) == {threading.get_ident()}
 
 
 def test_int8_is_int8_on_plain_operators_too(tiny_table: Path) -> None:

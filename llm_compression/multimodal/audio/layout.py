@@ -44,8 +44,8 @@ def fast_layout(heard: Sequence[int], positions: int) -> AudioLayout:
     """The layout of sounds that so many of the window's ``positions`` hear."""
     rows = [_places(count, positions) for count in heard]
     longest = max(len(places) for places, _ in rows)
-    source, position = torch.zeros(2, len(rows), longest, dtype=torch.int64)
-    scores = torch.full((len(rows), longest), float("-inf"))
+    source, position = torch.zeros(2, len(rows), longest, dtype=torch.int64, device="cpu")
+    scores = torch.full((len(rows), longest), float("-inf"), device="cpu")
     for row, (count, (places, stretches)) in enumerate(zip(heard, rows, strict=True)):
         position[row, : len(places)] = places
         # the first position behind the near ones takes in silence alone, like all after it but
@@ -64,7 +64,7 @@ def _places(heard: int, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The places of one sound (T,), each in the middle of its stretch, and the stretches (T,)."""
     near = min(heard + NEAR, positions)
     stretches = min(FAR, positions - near)
-    edges = torch.linspace(near, positions, stretches + 1).round().long()
+    edges = torch.linspace(near, positions, stretches + 1, device="cpu").round().long()
     middles = (edges[:-1] + edges[1:] - 1) // 2
-    places = torch.cat([torch.arange(near), middles])
-    return places, torch.cat([torch.ones(near), edges.diff().float()])
+    places = torch.cat([torch.arange(near, device="cpu"), middles])
+    return places, torch.cat([torch.ones(near, device="cpu"), edges.diff().float()])

@@ -22,7 +22,7 @@ def log_mel(samples: np.ndarray, spec: SoundSpec, mels: int) -> np.ndarray:
     (feature_extraction_whisper.py, _np_extract_fbank_features): every further frame holds
     `silence` of these.
     """
-    window = torch.hann_window(spec.n_fft, dtype=torch.float64)
+    window = torch.hann_window(spec.n_fft, dtype=torch.float64, device="cpu")
     filters = torch.from_numpy(mel_filters(spec.sampling_rate, spec.n_fft, mels)).float()
     parts = [
         filters @ _power(frames * window).T

@@ -69,7 +69,7 @@ class AudioModel:
             layout = fast_layout(heard, positions).on(device) if fast else None
             tower, head = self._parts()
             hidden = tower(sent(frames, device).to(dtype), layout, taps)  # (B, P, D)
-            pooled = mean_of_first(hidden.float(), sent(torch.tensor(heard), device))
+            pooled = mean_of_first(hidden.float(), sent(torch.tensor(heard, device="cpu"), device))
             pooled, embedding = head(pooled, normalized=normalized, taps=taps)
             sequences = Sequences.dense(*hidden.shape[:2])
             return Encoded(hidden.flatten(0, 1), sequences, pooled, embedding)

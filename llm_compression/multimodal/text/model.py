@@ -62,7 +62,7 @@ class TextModel:
         tower has one, ``pooled`` and ``embedding``.
         """
         with self._compute.mode():
-            ids = torch.tensor([i for tokens in batch for i in tokens.ids])
+            ids = torch.tensor([i for tokens in batch for i in tokens.ids], device="cpu")
             ids = sent(ids, self._compute.device)  # (N,)
             sequences = Sequences.of(len(tokens.ids) for tokens in batch)
             tower, head = self._parts()
