@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from llm_compression.errors import InputError
 from llm_compression.multimodal.text.tokenizer import Tokens
@@ -26,10 +29,14 @@ def batch_tokens(device: "torch.device") -> int:
     return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
 
 
-def batches(tokens: Sequence[Tokens], batch_size: int | None, most: int) -> list[list[int]]:
-    """Indices of ``tokens``, longest first, as many at a time as make ``most`` tokens in all.
+def batches(
+    tokens: Sequence[Tokens], batch_size: int | None, most: int, at_once: int = 1
+) -> list[list[int]]:
+    """Indices of ``tokens``, longest first, cut where about ``most`` tokens are together.
 
-    A text that is longer runs alone, and at most ``batch_size`` run together.
+    The parts are nearly equal, and so many that ``at_once`` of them at a time come out even, where
+    that leaves each at least half of ``most``. A text that is longer runs alone, and at most
+    ``batch_size`` run together.
 
     Raises:
         InputError: a text has no tokens at all.
@@ -38,8 +45,21 @@ def batches(tokens: Sequence[Tokens], batch_size: int | None, most: int) -> list
         if not text.ids:
             raise InputError(f"input {i} gives no tokens, so it has no embedding; leave it out")
     order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids))
-    parts = cut([len(tokens[i].ids) for i in order], batch_size, most)
+    lengths = [len(tokens[i].ids) for i in order]
+    parts = cut(lengths, batch_size, most) if batch_size else evenly(lengths, most, at_once)
     return [order[part] for part in parts]
+
+
+def evenly(lengths: Sequence[int], most: int, at_once: int) -> list[slice]:
+    """Neighbours that together have nearly the same number of tokens, about ``most`` or fewer."""
+    total = sum(lengths)
+    count = -(-total // most)
+    even = -(-count // at_once) * at_once
+    count = even if 2 * total >= even * most else count
+    middles = np.cumsum(lengths) - np.array(lengths) / 2
+    inner = np.searchsorted(middles, total * np.arange(1, count) / count).tolist()
+    edges = sorted({0, *inner, len(lengths)})
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def cut(lengths: Sequence[int], batch_size: int | None, most: int) -> list[slice]:

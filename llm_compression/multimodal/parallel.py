@@ -5,11 +5,10 @@ each other what they have just computed. A batch that stays on one core does nei
 """
 
 import functools
-import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from llm_compression.cores import cores
 B = TypeVar("B")
 R = TypeVar("R")
 _AHEAD = 2  # batches for each core that run or wait while others are taken
+_UNEVEN = 1.1  # how much later than the average the last core may be done, measured to still pay
 
 
 def batches_at_once(device: torch.device) -> int:
@@ -27,25 +27,32 @@ def batches_at_once(device: torch.device) -> int:
     return min(torch.get_num_threads(), cores()) if device.type == "cpu" else 1
 
 
+def come_out_even(sizes: Sequence[int], at_once: int) -> bool:
+    """Whether ``at_once`` batches at a time keep all cores busy nearly to the end.
+
+    Where they do not, all cores together are done sooner with one batch after another.
+    """
+    loads = [0] * at_once
+    for size in sizes:  # each goes to the core that is free first
+        loads[loads.index(min(loads))] += size
+    return max(loads) * at_once <= _UNEVEN * sum(sizes)
+
+
 def side_by_side(
     run: Callable[[B], R], batches: Iterable[B], at_once: int
 ) -> Iterator[tuple[B, R]]:
     """Each of ``batches`` with what ``run`` makes of it, in order.
 
-    Where there are at least two for each, ``at_once`` of them run at a time, each on one core; few
-    are done sooner by all cores together, as one may be left with the longest.
+    ``at_once`` of them run at a time, each on one core; one at a time runs on all cores, in the
+    caller's thread.
     """
-    waiting = iter(batches)
-    first = list(itertools.islice(waiting, _AHEAD * at_once))
-    work = itertools.chain(first, waiting)
-    many = at_once > 1 and len(first) == _AHEAD * at_once
-    pool = _pool_if_any(at_once) if many else None
+    pool = _pool_if_any(at_once) if at_once > 1 else None
     if pool is None:
-        yield from ((batch, run(batch)) for batch in work)
+        yield from ((batch, run(batch)) for batch in batches)
         return
     running: deque[tuple[B, Future[R]]] = deque()
     try:
-        for batch in work:
+        for batch in batches:
             running.append((batch, _started(pool, run, batch)))
             if len(running) >= _AHEAD * at_once:
                 done, found = running.popleft()

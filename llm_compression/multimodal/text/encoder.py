@@ -11,7 +11,7 @@ from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import batch_tokens, batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.inputs import as_texts, check_count
-from llm_compression.multimodal.parallel import batches_at_once, side_by_side
+from llm_compression.multimodal.parallel import batches_at_once, come_out_even, side_by_side
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.model import TextModel, text_parts
 from llm_compression.multimodal.text.tokenizer import TextTokenizer, Tokens
@@ -216,7 +216,8 @@ class TextEncoder(Pretrained):
             check_count(batch_size, "batch_size")
         at_once = 1 if self.deterministic else batches_at_once(self.device)
         most = batch_tokens(self.device)
-        work = batches(tokens, 1 if self.deterministic else batch_size, most)
+        work = batches(tokens, 1 if self.deterministic else batch_size, most, at_once)
+        sizes = [sum(len(tokens[i].ids) for i in rows) for rows in work]
 
         def run(rows: list[int]) -> Encoded:
             batch = [tokens[i] for i in rows]
@@ -224,5 +225,6 @@ class TextEncoder(Pretrained):
 
         if work:
             self._model.prepare()
+        at_once = at_once if come_out_even(sizes, at_once) else 1
         done = side_by_side(run, work, at_once)
         yield from with_progress(done, len(tokens), "text", show=show, size=lambda one: len(one[0]))
