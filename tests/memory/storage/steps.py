@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.storage.manifest import parse, read_bytes
 from llm_compression.memory.vector_storage import VectorStorage
 
@@ -137,3 +138,13 @@ def assert_works_on(path: Path) -> None:
     assert storage.count("text") == len(state) + 1
     assert storage.verify() == []
     storage.delete("text", ["other"])
+
+
+def store(storage: VectorStorage, embeddings: object, **options) -> None:
+    n = len(embeddings)
+    storage.store("text", [f"id {i}" for i in range(n)], ["x"] * n, embeddings, **options)
+
+
+def identity(**changed) -> VectorIdentity:
+    known = {"modality": "text", "model": "m", "dimension": 2}
+    return VectorIdentity.declared(**{**known, **changed}, normalized=True, precision="float32")
