@@ -1,20 +1,20 @@
 """`python -m benchmarks.plot`: a stored run as one picture beside its file."""
 
-import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.results import STANDARD, Json, read
+from benchmarks.drawing import INK, OURS, QUIET, draw_beside, short
+from benchmarks.results import STANDARD, Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
 
-_OURS, _OTHER = "#0b7285", "#ced4da"
-_INK, _QUIET = "#212529", "#868e96"
+_OTHER = "#ced4da"
 _OUR_NAMES = ("llm_compression", "import llm_compression", "WeightLoader", "weight table", "rows ")
 _BAR, _GAP = 0.8, 0.55  # of one bar's slot; slots between the groups of a panel
 
@@ -60,12 +60,9 @@ MEMORY_PANELS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw a results file beside itself."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
-    parser.add_argument("--results", type=Path, default=STANDARD)
-    results: Path = parser.parse_args(arguments).results
-    draw(read(results), results.with_suffix(".png"))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw a results file beside itself; gives the exit status."""
+    return draw_beside("benchmarks.plot", STANDARD, draw, arguments)
 
 
 def draw(stored: Json, path: Path) -> None:
@@ -78,7 +75,7 @@ def draw(stored: Json, path: Path) -> None:
     places = _memory_places(figure) if of_memory else _standard_places(figure)
     for panel, place in zip(panels, places, strict=True):
         _draw(figure.add_subplot(place), panel, list(_bars(stored, panel)))
-    figure.suptitle(_heading(stored), x=0.01, ha="left", color=_QUIET, fontsize=9)
+    figure.suptitle(_heading(stored), x=0.01, ha="left", color=QUIET, fontsize=9)
     figure.savefig(path, dpi=110)
 
 
@@ -116,14 +113,14 @@ def _bars(stored: Json, panel: Panel) -> Iterator[Bar]:
 
 
 def _colour(name: str) -> str:
-    return _OURS if name.startswith(_OUR_NAMES) else _OTHER
+    return OURS if name.startswith(_OUR_NAMES) else _OTHER
 
 
 def _draw(axes: "Axes", panel: Panel, bars: Sequence[Bar]) -> None:
     places, values = [bar.place for bar in bars], [bar.value for bar in bars]
     axes.barh(places, values, _BAR, color=[bar.colour for bar in bars])
     axes.set_yticks(places, [bar.label for bar in bars])
-    axes.set_title(panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
+    axes.set_title(panel.title, loc="left", fontsize=10.5, fontweight="bold", color=INK)
     longest = max(bar.high for bar in bars)
     if panel.logarithmic:
         axes.set_xscale("log")
@@ -135,12 +132,8 @@ def _draw(axes: "Axes", panel: Panel, bars: Sequence[Bar]) -> None:
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
     for bar in bars:
-        axes.plot([bar.low, bar.high], [bar.place] * 2, color=_INK, linewidth=1)
-        axes.text(bar.high, bar.place, f"  {_short(bar.value)}", va="center")
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        axes.plot([bar.low, bar.high], [bar.place] * 2, color=INK, linewidth=1)
+        axes.text(bar.high, bar.place, f"  {short(bar.value)}", va="center")
 
 
 def _heading(stored: Json) -> str:
@@ -153,4 +146,4 @@ def _heading(stored: Json) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,41 +3,55 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.machine import ROOT
-from benchmarks.results import STANDARD, read
+from benchmarks.results import STANDARD, Json, ResultsError, read
+from benchmarks.runtimes.summary import summary_markdown
 from benchmarks.tables import sections_markdown
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+TABLES, SUMMARY = "bench", "runtimes"
+_WRITERS: Mapping[str, Callable[[Json], str]] = {
+    TABLES: sections_markdown,
+    SUMMARY: summary_markdown,
+}
 
 
 class MarkersError(Exception):
     """The README does not have the two markers, once each and in order."""
 
 
-def replaced(text: str, block: str) -> str:
-    """``text`` with ``block`` as all that stands between the markers.
+def markers(name: str) -> tuple[str, str]:
+    """What stands before and behind the block of that name."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def replaced(text: str, block: str, name: str = TABLES) -> str:
+    """``text`` with ``block`` as all that stands between the markers of ``name``.
 
     Raises:
         MarkersError: the markers are missing, repeated or out of order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in before + after:
-        raise MarkersError(f"needs {BEGIN} and then {END}, once each")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    first, last = markers(name)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in before + after:
+        raise MarkersError(f"needs {first} and then {last}, once each")
+    return f"{before}{first}\n{block}\n{last}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the block, or with ``--check`` only compare; gives the exit status."""
     options = _options(arguments)
-    text = options.readme.read_text(encoding="utf-8")
     try:
-        wanted = replaced(text, _block(options.results, options.readme))
+        text = options.readme.read_text(encoding="utf-8")
+        wanted = replaced(text, _block(options), options.block)
     except MarkersError as error:
         print(f"{options.readme} {error}", file=sys.stderr)
+        return 1
+    except (ResultsError, OSError, UnicodeDecodeError) as error:
+        print(error, file=sys.stderr)
         return 1
     if not options.check:
         options.readme.write_text(wanted, encoding="utf-8")
@@ -50,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _block(results: Path, readme: Path) -> str:
-    """The tables of a run, below its plot where it has one."""
-    tables = sections_markdown(read(results))
-    image = results.with_suffix(".png")
+def _block(options: argparse.Namespace) -> str:
+    """What is shown of a run, below its plot where it has one."""
+    tables = _WRITERS[options.block](read(options.results))
+    image = options.results.with_suffix(".png")
     if not image.exists():
         return tables
-    link = Path(os.path.relpath(image, readme.parent)).as_posix()
+    link = Path(os.path.relpath(image, options.readme.parent)).as_posix()
     return f"![The figures below as bars]({link})\n\n{tables}"
 
 
@@ -65,6 +79,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if it differs")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, default=STANDARD)
+    parser.add_argument(
+        "--block", choices=_WRITERS, default=TABLES, help="all tables, or one that sums up runtimes"
+    )
     return parser.parse_args(arguments)
 
 

@@ -14,6 +14,10 @@ STANDARD = FOLDER / "bench.json"
 Json = dict[str, Any]
 
 
+class ResultsError(Exception):
+    """A file that holds no stored run."""
+
+
 @dataclass(frozen=True)
 class Section:
     """One question's answer: a table, the claims that rest on it, and what was checked.
@@ -64,8 +68,18 @@ def write(path: Path, machine: Json, run: Json, sections: Iterable[Json]) -> Jso
 
 
 def read(path: Path) -> Json:
-    """A stored run."""
-    stored: Json = json.loads(path.read_text(encoding="utf-8"))
+    """A stored run.
+
+    Raises:
+        ResultsError: the file holds none.
+        OSError: it cannot be read.
+    """
+    try:
+        stored: Json = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not even text
+        raise ResultsError(f"{path} is no stored run: {error}") from error
+    if not isinstance(stored, dict) or not {"machine", "run", "sections"} <= stored.keys():
+        raise ResultsError(f"{path} is no stored run: it has no machine, run and sections")
     return stored
 
 

@@ -1,6 +1,5 @@
 """Tables: a stored run as Markdown."""
 
-from collections.abc import Iterator
 from typing import Any
 
 Json = dict[str, Any]
@@ -10,7 +9,8 @@ _NOISY = " ~"
 def sections_markdown(stored: Json) -> str:
     """Every section as a heading, a table, its claims and its checks; the machine at the end."""
     parts = [_section(section) for section in stored["sections"]]
-    return "\n\n".join([*parts, _machine(stored)])
+    end = f"{_run_line(stored['run'])}\n{machine_line(stored)}"
+    return "\n\n".join([*parts, end])
 
 
 def _section(section: Json) -> str:
@@ -28,14 +28,20 @@ def _figures(section: Json) -> str:
         [row["name"], *(_cell(row["figures"].get(column)) for column in columns)]
         for row in section["rows"]
     ]
-    return _table(["", *columns], rows)
+    return table(["", *columns], rows)
 
 
 def _claims(claims: list[Json]) -> str:
     rows = [
         [claim["text"], _value(claim["value"]), _target(claim), _verdict(claim)] for claim in claims
     ]
-    return _table(["claim", "measured", "target", "verdict"], rows)
+    return table(["claim", "measured", "target", "verdict"], rows)
+
+
+def number_cell(figure: Json, *, noisy: bool) -> str:
+    """The median alone."""
+    number = _with_unit(_number(figure["median"], figure["unit"]), figure["unit"])
+    return number + (_NOISY if noisy else "")
 
 
 def _cell(figure: Json | None) -> str:
@@ -80,27 +86,28 @@ def _verdict(claim: Json) -> str:
     return words + (_NOISY if claim["noisy"] else "")
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown, numbers to the right."""
     align = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, align, *rows])
 
 
-def _machine(stored: Json) -> str:
-    machine = stored["machine"]
-    return "\n".join(_machine_lines(stored["run"], machine))
-
-
-def _machine_lines(run: Json, machine: Json) -> Iterator[str]:
-    start, end = (machine[f"float32_at_{when}"]["median"] for when in ("start", "end"))
-    flags = ", ".join(machine["flags"])
-    libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
-    commit = (machine["commit"] or "unknown")[:12] + (" with changes" if machine["dirty"] else "")
-    yield (
+def _run_line(run: Json) -> str:
+    return (
         f"Medians with quartiles of one {'quick ' if run['quick'] else ''}run of "
         f"{run['minutes']:.0f} minutes on {run['model']}. "
         f"{_NOISY.strip()} marks what varied more than the margin of a claim that rests on it."
     )
-    yield (
+
+
+def machine_line(stored: Json) -> str:
+    """Where, with what and of which commit a run is."""
+    machine = stored["machine"]
+    start, end = (machine[f"float32_at_{when}"]["median"] for when in ("start", "end"))
+    flags = ", ".join(machine["flags"])
+    libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
+    commit = (machine["commit"] or "unknown")[:12] + (" with changes" if machine["dirty"] else "")
+    return (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({flags}), "
         f"{machine['memory_gib']} GiB, {machine['system']}; float32 `torch.matmul` "
         f"{start:.0f} GFLOP/s before the run and {end:.0f} after, "

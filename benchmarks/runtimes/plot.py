@@ -1,12 +1,13 @@
 """`python -m benchmarks.runtimes.plot`: the stored comparison as one picture beside its file."""
 
-import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.results import FOLDER, Json, read
+from benchmarks.drawing import INK, OURS, QUIET, draw_beside, short
+from benchmarks.results import FOLDER, Json
 from benchmarks.runtimes.contests import FLOOR, NAME
 
 if TYPE_CHECKING:
@@ -14,15 +15,14 @@ if TYPE_CHECKING:
 
 STANDARD = FOLDER / "runtimes.json"
 _COLOURS = {
-    NAME: "#0b7285",
+    NAME: OURS,
     "openvino": "#f59f00",
     "onnxruntime": "#4c6ef5",
-    "transformers": "#868e96",
+    "transformers": QUIET,
     "sentence-transformers, torch": "#ced4da",
     "sentence-transformers, onnx": "#bac8ff",
     "sentence-transformers, openvino": "#ffe066",
 }
-_INK, _QUIET = "#212529", "#868e96"
 _ACROSS, _WIDE, _HIGH = 2, 12.0, 2.9  # panels in a row; inches of a row
 _BAR, _GAP = 0.84, 0.9  # of one bar's slot; slots between the types
 _MOST = 2.6  # times the floor, where a bar is cut off
@@ -47,12 +47,9 @@ class Group:
     bars: tuple[Bar, ...]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw a results file beside itself."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes.plot", description=__doc__)
-    parser.add_argument("--results", type=Path, default=STANDARD)
-    results: Path = parser.parse_args(arguments).results
-    draw(read(results), results.with_suffix(".png"))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw a results file beside itself; gives the exit status."""
+    return draw_beside("benchmarks.runtimes.plot", STANDARD, draw, arguments)
 
 
 def draw(stored: Json, path: Path) -> None:
@@ -69,7 +66,7 @@ def draw(stored: Json, path: Path) -> None:
     for axes, (title, found) in zip(grid, panels, strict=False):
         _draw(axes, title, found)
     _legend(figure, {bar.runtime for _, found in panels for g in found for bar in g.bars})
-    figure.suptitle(_heading(stored), x=0.01, ha="left", color=_INK, fontsize=11)
+    figure.suptitle(_heading(stored), x=0.01, ha="left", color=INK, fontsize=11)
     figure.savefig(path, dpi=110)
 
 
@@ -84,28 +81,28 @@ def groups(section: Json) -> Iterator[Group]:
             times = (rows[name][kind][key] / floor for key in ("median", "low", "high"))
             bars.append(Bar(place, name, *times))
             place += 1
-        yield Group(f"{kind}\nfloor {floor:,.3g} ms", tuple(bars))
+        yield Group(f"{kind}\nfloor {short(floor)} ms", tuple(bars))
         place += _GAP
 
 
 def _draw(axes: "Axes", title: str, found: Sequence[Group]) -> None:
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=_INK)
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK)
     for bar in (bar for group in found for bar in group.bars):
         height = min(bar.value, _MOST)
         axes.bar(bar.place, height, _BAR, color=_COLOURS[bar.runtime])
         top = height
         if bar.value < _MOST:
             top = min(bar.high, _MOST)
-            axes.plot([bar.place] * 2, [min(bar.low, _MOST), top], color=_INK, linewidth=1)
+            axes.plot([bar.place] * 2, [min(bar.low, _MOST), top], color=INK, linewidth=1)
         cut = "↑" if bar.value > _MOST else ""
         weight = "bold" if bar.runtime == NAME else "normal"
         axes.text(
             bar.place, top + 0.05, f"{bar.value:.2f}{cut}", ha="center", fontsize=9, weight=weight
         )
-    axes.axhline(1, color=_INK, linewidth=1, linestyle="--")
+    axes.axhline(1, color=INK, linewidth=1, linestyle="--")
     middles = [(group.bars[0].place + group.bars[-1].place) / 2 for group in found]
-    axes.set_xticks(middles, [group.label for group in found], fontsize=10, color=_INK)
-    axes.set_yticks([0, 1, 2], ["0", "floor", "2x"], fontsize=9, color=_QUIET)
+    axes.set_xticks(middles, [group.label for group in found], fontsize=10, color=INK)
+    axes.set_yticks([0, 1, 2], ["0", "floor", "2x"], fontsize=9, color=QUIET)
     axes.set_ylim(0, _MOST + 0.3)
     axes.tick_params(length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -121,7 +118,7 @@ def _legend(figure: object, runtimes: set[str]) -> None:
         Patch(color=colour, label=name) for name, colour in _COLOURS.items() if name in runtimes
     ]
     floor = "floor: the products alone, measured in the same run"
-    handles.append(Line2D([], [], color=_INK, linestyle="--", linewidth=1, label=floor))
+    handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=1, label=floor))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=10.5
     )
@@ -137,4 +134,4 @@ def _heading(stored: Json) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

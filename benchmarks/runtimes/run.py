@@ -81,8 +81,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds of MiniLM alone, under two minutes"
     )
+    names = [*WORKS, COLD]
     parser.add_argument(
-        "--only", nargs="+", choices=[*WORKS, COLD], help="some workloads instead of all"
+        "--only",
+        nargs="+",
+        choices=names,
+        metavar="WORKLOAD",
+        help=f"some workloads instead of all: {', '.join(map(repr, names))}",
     )
     parser.add_argument(
         "--st-python",

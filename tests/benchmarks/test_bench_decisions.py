@@ -34,6 +34,11 @@ def test_document_shows_the_stored_run(document: str) -> None:
     assert readme.main(["--check", "--readme", str(page), "--results", str(results)]) == 0
 
 
+def test_readme_sums_up_the_stored_comparison() -> None:
+    results = FOLDER / "runtimes.json"
+    assert readme.main(["--check", "--block", readme.SUMMARY, "--results", str(results)]) == 0
+
+
 def test_fewer_vectors_are_the_first_of_more(source: Captions) -> None:
     more = source.vectors(20_000)
     assert np.array_equal(source.vectors(17_000), more[:17_000])

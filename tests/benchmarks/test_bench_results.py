@@ -1,6 +1,7 @@
 """Results survive storing, nothing of a claim is hidden, and the README shows the stored file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks.case import WrongResultError, check_embeddings
 from benchmarks.claims import Claim
 from benchmarks.results import Json, Section
 
+BEGIN, END = readme.markers(readme.TABLES)
 SECTION = Section(
     name="load",
     title="Load",
@@ -52,7 +54,7 @@ def small_floor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def page(tmp_path: Path) -> Path:
     """A README with an empty block."""
     path = tmp_path / "README.md"
-    path.write_text(f"# Title\n\n{readme.BEGIN}\n{readme.END}\n\nThe end.\n")
+    path.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nThe end.\n")
     return path
 
 
@@ -110,7 +112,7 @@ def test_check_fails_on_a_changed_figure_and_changes_nothing(stored: Path, page:
 
 @pytest.mark.parametrize(
     "text",
-    ["", readme.BEGIN, readme.END + readme.BEGIN, readme.BEGIN * 2 + readme.END],
+    ["", BEGIN, END + BEGIN, BEGIN * 2 + END],
     ids=["none", "no end", "wrong order", "twice"],
 )
 def test_wrong_markers_are_refused(
@@ -119,7 +121,27 @@ def test_wrong_markers_are_refused(
     page.write_text(text)
     assert readme.main(["--readme", str(page), "--results", str(stored)]) == 1
     assert page.read_text() == text
-    assert readme.BEGIN in capsys.readouterr().err
+    assert BEGIN in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"machine": 1}', b"\xff\xfe"], ids=repr)
+@pytest.mark.parametrize("command", [readme.main, plot.main])
+def test_what_is_no_stored_run_is_refused(
+    command: Callable[[list[str]], int],
+    content: bytes | None,
+    page: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = tmp_path / "none.json"
+    if content is not None:
+        results.write_bytes(content)
+    options = [] if command is plot.main else ["--readme", str(page)]
+    before = page.read_text()
+    assert command(["--results", str(results), *options]) == 1
+    assert str(results) in capsys.readouterr().err
+    assert page.read_text() == before
+    assert not results.with_suffix(".png").exists()
 
 
 def test_wrong_results_stop_a_run() -> None:

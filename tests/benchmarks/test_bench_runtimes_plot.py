@@ -1,12 +1,15 @@
-"""The comparison of runtimes as a picture: bars over the floor, from a stored file."""
+"""The comparison of runtimes as a picture over the floor and as one table, from a stored file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import results
+from benchmarks.claims import Claim
 from benchmarks.results import Section
 from benchmarks.runtimes import plot
+from benchmarks.runtimes.summary import summary_markdown
 
 SECTION = Section(
     name="MiniLM 32x32",
@@ -20,7 +23,20 @@ SECTION = Section(
         ("llm_compression", "int8"): [5.0, 5.0, 5.0],
     },
 )
-MACHINE = {"cores": 2, "cpu": "a processor", "libraries": {"torch": "2"}, "commit": None}
+MACHINE = {
+    "cores": 2,
+    "cpu": "a processor",
+    "libraries": {"torch": "2"},
+    "commit": None,
+    "flags": ["avx2"],
+    "memory_gib": 4,
+    "system": "Linux",
+    "load_average": 0.5,
+    "dirty": False,
+    "float32_at_start": {"median": 200},
+    "float32_at_end": {"median": 190},
+    "python": "3.11",
+}
 
 
 def test_bars_are_over_the_floor_of_their_type() -> None:
@@ -39,3 +55,29 @@ def test_picture_stands_beside_the_stored_file(tmp_path: Path) -> None:
     results.write(path, MACHINE, {}, sections)
     plot.main(["--results", str(path)])
     assert (tmp_path / "runtimes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_summary_has_the_best_other_of_each_type() -> None:
+    kinds = ("float32", "int8")
+    samples = {
+        **SECTION.samples,
+        ("transformers", "float32"): [48.0, 48.0, 48.0],
+        ("onnxruntime", "int8"): [10.0, 10.0, 10.0],
+    }
+    claims = [
+        Claim(f"llm_compression / {text}, {kind}", ("llm_compression", kind), (other, kind))
+        for text, other, kind in (
+            ("openvino", "openvino", "float32"),
+            ("best other (transformers)", "transformers", "float32"),
+            ("floor", "floor", "float32"),
+            ("best other (onnxruntime)", "onnxruntime", "int8"),
+        )
+    ]
+    section = replace(SECTION, samples=samples, claims=claims, units=dict.fromkeys(kinds, "ms"))
+    other = Section("cold", "Cold start", "A fake.", {"process": "s"}, {("a", "process"): [1.0]})
+    stored = {"machine": MACHINE, "sections": [results.to_json(s) for s in (section, other)]}
+    lines = summary_markdown(stored).splitlines()
+    row = "| MiniLM 32x32: one batch | 0.250x transformers |  | 0.500x onnxruntime | 1.200x |"
+    assert row in lines
+    assert not any("Cold start" in line for line in lines)
+    assert any("2 cores of a processor" in line for line in lines)
