@@ -64,9 +64,10 @@ _FLOAT32 = {
 _BFLOAT16 = {
     Family.BERT: Tolerance(absolute=None, relative=0.03, cosine=0.999),
     Family.CLIP: Tolerance(absolute=None, relative=0.03, cosine=0.999),
-    # states of silence are small beside those that reach 500, and 8 bits leave little of them;
-    # transformers in bfloat16 is as far off, and the means over what hears agree to 0.9999
-    Family.WHISPER: Tolerance(absolute=None, relative=0.3, cosine=0.8, embedding=0.9995),
+    # states of silence are small beside those that reach 500, and 8 bits leave little of them: of
+    # transformers' own, on the sounds of `sample_sounds`, a cosine of 0.66 and 0.42 of the largest
+    # value. The means over what hears agree to 0.9999.
+    Family.WHISPER: Tolerance(absolute=None, relative=0.42, cosine=0.66, embedding=0.9995),
 }
 # float16 keeps three bits more: an eighth of bfloat16's error, with a cosine off by its square.
 _FLOAT16 = {
@@ -77,8 +78,8 @@ _FLOAT16 = {
 # int8 rounds every factor of every product of a block. Its bounds are for the model as a whole;
 # states of silence in Whisper, small beside others, keep no direction at all.
 _INT8 = {
-    Family.BERT: Tolerance(absolute=None, relative=0.15, cosine=0.95),
-    Family.CLIP: Tolerance(absolute=None, relative=0.15, cosine=0.95),
+    Family.BERT: Tolerance(absolute=None, relative=0.15, cosine=0.95, embedding=0.99),
+    Family.CLIP: Tolerance(absolute=None, relative=0.15, cosine=0.95, embedding=0.99),
     Family.WHISPER: Tolerance(absolute=None, relative=1.5, cosine=-1.0, embedding=0.99),
 }
 _BOUNDS = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "float16": _FLOAT16, "int8": _INT8}
