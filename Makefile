@@ -59,6 +59,7 @@ bench-runtimes: $(STAMP) $(MINILM)  ## the models beside onnxruntime, OpenVINO a
 	$(RUN) scripts/pip_install.py --quiet -c constraints.txt -e '.[bench-runtimes]'
 	$(RUN) -m benchmarks.runtimes.run --st-python $(RUN_ST) $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.plot)
+	$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.profile)
 
 venv-st: $(STAMP_ST)  ## sentence-transformers' other backends, which bench-runtimes then includes
 

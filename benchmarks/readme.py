@@ -11,10 +11,11 @@ from benchmarks.results import STANDARD, Json, ResultsError, read
 from benchmarks.runtimes.summary import summary_markdown
 from benchmarks.tables import sections_markdown
 
-TABLES, SUMMARY = "bench", "runtimes"
+TABLES, SUMMARY, PROFILE = "bench", "runtimes", "profile"
 _WRITERS: Mapping[str, Callable[[Json], str]] = {
     TABLES: sections_markdown,
     SUMMARY: summary_markdown,
+    PROFILE: sections_markdown,
 }
 
 
@@ -80,7 +81,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, default=STANDARD)
     parser.add_argument(
-        "--block", choices=_WRITERS, default=TABLES, help="all tables, or one that sums up runtimes"
+        "--block",
+        choices=_WRITERS,
+        default=TABLES,
+        help="the tables of a benchmark, one that sums up runtimes, or those of a profile",
     )
     return parser.parse_args(arguments)
 

@@ -89,7 +89,7 @@ def _block(tower: Tower, batch: Batch) -> Iterator[Product]:
 
 
 def text_batches(lengths: Sequence[int]) -> list[Batch]:
-    """Texts of so many tokens as the package batches them."""
+    """Texts of so many tokens, in batches that are as large as the package makes them."""
     ordered = sorted(lengths, reverse=True)
     parts = cut(ordered, None, batch_tokens(CPU))
     return [Sequences.of(ordered[part]).groups for part in parts]

@@ -14,13 +14,19 @@ from benchmarks.whisper import sounds, whisper_case
 from llm_compression import convert
 
 
-def prepare(folder: Path, chosen: Sequence[Work], *, quick: bool) -> dict[str, str]:
-    """Make what is absent and say what each model's weights and the captions are."""
+def prepare(
+    folder: Path, chosen: Sequence[Work], *, quick: bool, exported: bool = True
+) -> dict[str, str]:
+    """Make what is absent and say what each model's weights and the captions are.
+
+    Without ``exported`` the graphs of other runtimes are left out.
+    """
     os.environ["LLM_COMPRESSION_CACHE"] = str(folder / "cache")
     made = {works.MINILM: _minilm, works.VIT: _vit, works.WHISPER: _whisper}
     models = sorted({work.model for work in chosen})
     what = {model: made[model](folder) for model in models}
-    for graph in sorted({work.graph for work in chosen if work.form is not Form.OPENING}):
+    run = [work for work in chosen if exported and work.form is not Form.OPENING]
+    for graph in sorted({work.graph for work in run}):
         if not (folder / f"{graph}.onnx").exists():
             export(graph, folder)
     captions, source = sentences(100 if quick else 1500)
