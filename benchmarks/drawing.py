@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.results import Json, ResultsError, read
+from benchmarks.results import Json, ResultsError, read, shown
 
 OURS, INK, QUIET = "#0b7285", "#212529", "#868e96"
 
@@ -31,7 +31,8 @@ def draw_beside(
     parser.add_argument("--results", type=Path, default=standard)
     results: Path = parser.parse_args(arguments).results
     try:
-        draw(read(results), results.with_suffix(".png"))
+        with shown(results):
+            draw(read(results), results.with_suffix(".png"))
     except (ResultsError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.machine import ROOT
-from benchmarks.results import STANDARD, Json, ResultsError, read
+from benchmarks.results import FOLDER, STANDARD, Json, ResultsError, read, shown
 from benchmarks.runtimes.summary import summary_markdown
 from benchmarks.tables import sections_markdown
 
@@ -21,6 +21,13 @@ _WRITERS: Mapping[str, Callable[[Json], str]] = {
 
 class MarkersError(Exception):
     """The README does not have the two markers, once each and in order."""
+
+
+_RESULTS = {
+    TABLES: STANDARD,
+    SUMMARY: FOLDER / "runtimes.json",
+    PROFILE: FOLDER / "profile.json",
+}
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -57,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.check:
         options.readme.write_text(wanted, encoding="utf-8")
     elif text != wanted:
+        command = f"--block {options.block} --results {options.results} --readme {options.readme}"
         print(
-            f"{options.readme} differs from {options.results}; run `python -m benchmarks.readme`",
+            f"{options.readme} differs from {options.results}; run "
+            f"`python -m benchmarks.readme {command}`",
             file=sys.stderr,
         )
         return 1
@@ -67,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _block(options: argparse.Namespace) -> str:
     """What is shown of a run, below its plot where it has one."""
-    tables = _WRITERS[options.block](read(options.results))
+    with shown(options.results):
+        tables = _WRITERS[options.block](read(options.results))
     image = options.results.with_suffix(".png")
     if not image.exists():
         return tables
@@ -79,14 +89,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if it differs")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--results", type=Path, default=STANDARD)
+    parser.add_argument("--results", type=Path, help="the stored run, by default the block's own")
     parser.add_argument(
         "--block",
         choices=_WRITERS,
         default=TABLES,
         help="the tables of a benchmark, one that sums up runtimes, or those of a profile",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.results = options.results or _RESULTS[options.block]
+    return options
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Results: sections of figures and verdicts, and the JSON file that holds them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,19 @@ def read(path: Path) -> Json:
     if not isinstance(stored, dict) or not {"machine", "run", "sections"} <= stored.keys():
         raise ResultsError(f"{path} is no stored run: it has no machine, run and sections")
     return stored
+
+
+@contextmanager
+def shown(path: Path) -> Iterator[None]:
+    """Inside, the run at ``path`` is made into tables or pictures.
+
+    Raises:
+        ResultsError: it is the run of something else, or has been changed.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ResultsError(f"{path} is no run that can be shown so: {error!r}") from error
 
 
 def figure_json(figure: Figure) -> Json:

@@ -12,13 +12,19 @@ _NOTE = (
 
 def summary_markdown(stored: Json) -> str:
     """A row for each workload."""
+    if not any(_compares(section) for section in stored["sections"]):
+        raise ValueError("no section compares runtimes")
     head = ["", *(f"{kind}, best other" for kind in KINDS), "float32, floor"]
     rows = [
         [section["title"], *(_best(section, kind) for kind in KINDS), _floor(section)]
         for section in stored["sections"]
-        if set(section["columns"]) <= set(KINDS)
+        if _compares(section)
     ]
     return f"{_NOTE}\n\n{table(head, rows)}\n\n{machine_line(stored)}"
+
+
+def _compares(section: Json) -> bool:
+    return set(section["columns"]) <= set(KINDS)
 
 
 def _best(section: Json, kind: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from llm_compression.multimodal import parallel
 from llm_compression.multimodal.parallel import batches_at_once, come_out_even, side_by_side
 
 
@@ -94,6 +95,28 @@ def test_no_more_at_once_than_a_user_lets_torch_have_threads() -> None:
     finally:
         torch.set_num_threads(before)
     assert batches_at_once(torch.device("cuda", 0)) == 1
+
+
+def test_threads_of_the_same_moment_keep_all_cores() -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def start() -> None:
+        while not ended.is_set():
+            thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    for _ in range(30):
+        parallel._pool.cache_clear()
+        parallel._pool(2).shutdown()
+    ended.set()
+    starting.join()
+    parallel._pool.cache_clear()
+    assert set(seen) == {before}
 
 
 def test_a_forked_child_has_threads_of_its_own() -> None:

@@ -4,6 +4,8 @@ import copy
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,28 @@ def test_a_callers_autocast(kind: str, tiny_table: Path) -> None:
     assert np.array_equal(behind, wanted)
 
 
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+SURROUNDINGS = {
+    "device": lambda: torch.device("meta"),
+    "bfloat16": lambda: default_type(torch.bfloat16),
+    "float64": lambda: default_type(torch.float64),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
+}
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
-def test_a_callers_default_device(
-    kind: str, tiny_table: Path, tiny_clip_table: Path, tiny_whisper_table: Path
+def test_what_a_caller_has_set(
+    kind: str, around: str, tiny_table: Path, tiny_clip_table: Path, tiny_whisper_table: Path
 ) -> None:
     def embeddings() -> list[np.ndarray]:
         sound = np.sin(np.arange(20_000, dtype=np.float32) / 9)
@@ -62,7 +83,7 @@ def test_a_callers_default_device(
     wanted = embeddings()
     for probe in (kernels.can_pack, kernels.can_int8, kernels._products_are_exact):
         probe.cache_clear()
-    with torch.device("meta"):
+    with SURROUNDINGS[around]():
         found = embeddings()
     for one, other in zip(found, wanted, strict=True):
         assert np.array_equal(one, other)

@@ -22,6 +22,11 @@ def log_mel(samples: np.ndarray, spec: SoundSpec, mels: int) -> np.ndarray:
     (feature_extraction_whisper.py, _np_extract_fbank_features): every further frame holds
     `silence` of these.
     """
+    with torch.autocast("cpu", enabled=False):  # a caller's would round the power to its type
+        return _log_mel(samples, spec, mels)
+
+
+def _log_mel(samples: np.ndarray, spec: SoundSpec, mels: int) -> np.ndarray:
     window = torch.hann_window(spec.n_fft, dtype=torch.float64, device="cpu")
     filters = torch.from_numpy(mel_filters(spec.sampling_rate, spec.n_fft, mels)).float()
     parts = [
