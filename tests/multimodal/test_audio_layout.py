@@ -182,3 +182,17 @@ def test_fast_is_close_and_another_mode(seconds: float, long_whisper_table: Path
     )
     assert not np.array_equal(fast, exact)
     assert fast @ exact / np.linalg.norm(fast) / np.linalg.norm(exact) > 0.99999
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_callers_default_type_changes_no_layout(dtype: torch.dtype) -> None:
+    wanted = fast_layout([3, 50, 700], 1500)
+    torch.set_default_dtype(dtype)
+    try:
+        found = fast_layout([3, 50, 700], 1500)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in ("source", "position", "scores"):
+        one, other = getattr(found, name), getattr(wanted, name)
+        assert one.dtype is other.dtype
+        assert torch.equal(one, other)
