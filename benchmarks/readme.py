@@ -11,11 +11,12 @@ from benchmarks.results import FOLDER, STANDARD, Json, ResultsError, read, shown
 from benchmarks.runtimes.summary import summary_markdown
 from benchmarks.tables import sections_markdown
 
-TABLES, SUMMARY, PROFILE = "bench", "runtimes", "profile"
+TABLES, SUMMARY, PROFILE, RETRIEVAL = "bench", "runtimes", "profile", "retrieval"
 _WRITERS: Mapping[str, Callable[[Json], str]] = {
     TABLES: sections_markdown,
     SUMMARY: summary_markdown,
     PROFILE: sections_markdown,
+    RETRIEVAL: sections_markdown,
 }
 
 
@@ -27,6 +28,7 @@ _RESULTS = {
     TABLES: STANDARD,
     SUMMARY: FOLDER / "runtimes.json",
     PROFILE: FOLDER / "profile.json",
+    RETRIEVAL: FOLDER / "retrieval.json",
 }
 
 
@@ -94,7 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--block",
         choices=_WRITERS,
         default=TABLES,
-        help="the tables of a benchmark, one that sums up runtimes, or those of a profile",
+        help="the tables of a benchmark, or one that sums up runtimes",
     )
     options = parser.parse_args(arguments)
     options.results = options.results or _RESULTS[options.block]
