@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="retrieval-") as name:
         section = to_json(_section(Path(name)))
     machine["float32_at_end"] = figure_json(float32_floor())
-    run = {"model": "real weights", "quick": False, "only": None}
+    run = {"model": "all-MiniLM-L6-v2, whisper-base and a small CLIP", "quick": False, "only": None}
     run["minutes"] = round((time.time() - started) / 60, 1)
     print(sections_markdown(write(output, machine, run, [section])))
     return 0
