@@ -60,6 +60,7 @@ bench-runtimes: $(STAMP) $(MINILM)  ## the models beside onnxruntime, OpenVINO a
 	$(RUN) -m benchmarks.runtimes.run --st-python $(RUN_ST) $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.plot)
 	$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.profile)
+	-$(if $(QUICK),,$(RUN) -m benchmarks.runtimes.retrieval)
 
 venv-st: $(STAMP_ST)  ## sentence-transformers' other backends, which bench-runtimes then includes
 

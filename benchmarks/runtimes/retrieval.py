@@ -32,6 +32,7 @@ _CAPTIONS = 5000
 _TEST = 5  # recordings of a digit and speaker below this number are the data set's test split
 _KNOWN = 15  # and those below this one are looked up among
 _EACH = 100  # pictures of a class
+_DATA = ("coco", "fsdd", "cifar10", "tiny-clip-cifar10", "whisper-base-encoder")
 _TEN = 10
 _NOTE = (
     "Shares of right answers. {captions:,} captions of COCO by all-MiniLM-L6-v2, {asked} of them "
@@ -47,6 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes.retrieval")
     parser.add_argument("--output", type=Path, default=STANDARD, help="results file")
     output: Path = parser.parse_args(arguments).output
+    absent = [name for name in _DATA if not (ASSETS / name).exists()]
+    if absent:
+        print(
+            f"{parser.prog}: error: {ASSETS} has no {', '.join(absent)}; its data is real, "
+            "so set LLM_COMPRESSION_ASSETS to a folder that has it",
+            file=sys.stderr,
+        )
+        return 1
     started = time.time()
     machine: Json = describe(("torch",))
     machine["float32_at_start"] = figure_json(float32_floor())
