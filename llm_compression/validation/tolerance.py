@@ -64,10 +64,9 @@ _FLOAT32 = {
 _BFLOAT16 = {
     Family.BERT: Tolerance(absolute=None, relative=0.03, cosine=0.999, embedding=0.9995),
     Family.CLIP: Tolerance(absolute=None, relative=0.03, cosine=0.999, embedding=0.9995),
-    # states of silence are small beside those that reach 500, and 8 bits leave little of them: of
-    # transformers' own, on the sounds of `sample_sounds`, a cosine of 0.66 and 0.42 of the largest
-    # value. The means over what hears agree to 0.9999.
-    Family.WHISPER: Tolerance(absolute=None, relative=0.42, cosine=0.66, embedding=0.9995),
+    # states of silence are small beside those that reach 500, and 8 bits leave little of them;
+    # transformers in bfloat16 is as far off, and the means over what hears agree to 0.9999
+    Family.WHISPER: Tolerance(absolute=None, relative=0.3, cosine=0.8, embedding=0.9995),
 }
 # float16 keeps three bits more: an eighth of bfloat16's error, with a cosine off by its square.
 _FLOAT16 = {

@@ -154,9 +154,7 @@ def test_bfloat16_has_its_own_row(tiny_whisper: Path, tiny_whisper_table: Path) 
     errors = {tap.name: tap.relative for tap in report.taps}
     assert errors.pop("frames") < 1e-5, "sound becomes frames in full precision"
     assert min(errors.values()) > 1e-3, "bfloat16 must differ from float32"
-    assert report.tolerance == Tolerance(
-        absolute=None, relative=0.42, cosine=0.66, embedding=0.9995
-    )
+    assert report.tolerance == Tolerance(absolute=None, relative=0.3, cosine=0.8, embedding=0.9995)
 
 
 def test_another_checkpoint_of_the_same_shape_fails(
