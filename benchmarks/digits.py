@@ -14,7 +14,7 @@ from llm_compression import AudioEncoder
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.audio import layout as audio_layout
 
-_RECORDINGS = ASSETS / "fsdd" / "recordings"
+RECORDINGS = ASSETS / "fsdd" / "recordings"
 _EXACT, _FAST = "exact", "fast"
 _OWN = "among its own, same speakers"
 _IN_EXACT = "in an exact index"
@@ -22,18 +22,18 @@ _OF_EXACT = "exact in its index"
 _SPEAKER = "among its own, another speaker"
 _MEAN, _LEAST = "cosine to exact, mean", "least"
 _COLUMNS = (_MEAN, _LEAST, _OWN, _IN_EXACT, _OF_EXACT, _SPEAKER)
-_TEST = 5  # recordings below this number are the data set's own test split
+TEST = 5  # recordings below this number are the data set's own test split
 # positions run one by one behind a sound, and stretches of the rest, one position for each
 _OTHERS = [(8, 0), (64, 0), (0, 1), (8, 64), (16, 192)]
 
 
 def measure(case: Case) -> list[Section]:
     """Accuracy of the nearest neighbour within and across the modes; nothing without the data."""
-    if not _RECORDINGS.exists():
+    if not RECORDINGS.exists():
         return []
     whisper, what = whisper_case(case)
-    known = range(_TEST, _TEST + case.rounds(full=10, quick=1))
-    files = [path for path in sorted(_RECORDINGS.glob("*.wav")) if _number(path) < known.stop]
+    known = range(TEST, TEST + case.rounds(full=10, quick=1))
+    files = [path for path in sorted(RECORDINGS.glob("*.wav")) if number(path) < known.stop]
     return [
         Section(
             name="digits",
@@ -49,23 +49,24 @@ def measure(case: Case) -> list[Section]:
     ]
 
 
-def _number(path: Path) -> int:
+def number(path: Path) -> int:
+    """Of a recording, among those of one digit by one speaker."""
     return int(path.stem.rpartition("_")[2])
 
 
 def _samples(files: list[Path], table: Path) -> Iterator[tuple[Cell, list[float]]]:
     digits = np.array([path.stem[0] for path in files])
     speakers = np.array([path.stem.split("_")[1] for path in files])
-    test = np.array([_number(path) < _TEST for path in files])
+    test = np.array([number(path) < TEST for path in files])
     exact = _embeddings(files, table, _EXACT)
     for name, found in _ways(files, table, exact):
         cosines = (found * exact).sum(1)
-        alone = [_accuracy(found, found, digits, speakers == one) for one in set(speakers)]
+        alone = [accuracy(found, found, digits, speakers == one) for one in set(speakers)]
         yield (name, _MEAN), [float(cosines.mean())]
         yield (name, _LEAST), [float(cosines.min())]
-        yield (name, _OWN), [_accuracy(found, found, digits, test)]
-        yield (name, _IN_EXACT), [_accuracy(exact, found, digits, test)]
-        yield (name, _OF_EXACT), [_accuracy(found, exact, digits, test)]
+        yield (name, _OWN), [accuracy(found, found, digits, test)]
+        yield (name, _IN_EXACT), [accuracy(exact, found, digits, test)]
+        yield (name, _OF_EXACT), [accuracy(found, exact, digits, test)]
         yield (name, _SPEAKER), [float(np.mean(alone))]
 
 
@@ -96,8 +97,9 @@ def _embeddings(files: list[Path], table: Path, mode: str) -> np.ndarray:
     return unit_rows(AudioEncoder(table, mode=mode).encode(files, batch_size=1))
 
 
-def _accuracy(
+def accuracy(
     index: np.ndarray, queries: np.ndarray, digits: np.ndarray, asked: np.ndarray
 ) -> float:
+    """Share of ``queries`` that are ``asked`` whose nearest of the others is the same digit."""
     nearest = (queries[asked] @ index[~asked].T).argmax(1)
     return float((digits[~asked][nearest] == digits[asked]).mean())

@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks.case import ASSETS, MINILM, Case
 from benchmarks.claims import Cell
+from benchmarks.digits import RECORDINGS, TEST, accuracy, number
 from benchmarks.machine import describe, float32_floor
 from benchmarks.results import FOLDER, Json, Section, figure_json, to_json, write
 from benchmarks.runtimes.contests import KINDS
@@ -29,8 +30,7 @@ from llm_compression.metrics.similarity import unit_rows
 
 STANDARD = FOLDER / "retrieval.json"
 _CAPTIONS = 5000
-_TEST = 5  # recordings of a digit and speaker below this number are the data set's test split
-_KNOWN = 15  # and those below this one are looked up among
+_KNOWN = 15  # recordings of a digit and speaker below this number are used
 _EACH = 100  # pictures of a class
 _DATA = ("coco", "fsdd", "cifar10", "tiny-clip-cifar10", "whisper-base-encoder")
 _TEN = 10
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _section(folder: Path) -> Section:
     case, whisper = whisper_case(Case(folder, folder, folder, quick=True))
     captions, groups = _captions()
-    digits = [f for f in sorted((ASSETS / "fsdd/recordings").glob("*.wav")) if _number(f) < _KNOWN]
+    digits = [f for f in sorted(RECORDINGS.glob("*.wav")) if number(f) < _KNOWN]
     pictures, classes = _pictures()
     samples: Samples = {}
     of_captions = {kind: _texts(folder, kind, captions) for kind in KINDS}
@@ -127,9 +127,8 @@ def _of_digits(kind: str, table: Path, files: list[Path]) -> Samples:
     encoder = AudioEncoder(table, mode="fast", compute_dtype=kind)
     found = unit_rows(encoder.encode(files, batch_size=1))
     digits = np.array([path.stem[0] for path in files])
-    test = np.array([_number(path) < _TEST for path in files])
-    near = (found[test] @ found[~test].T).argmax(1)
-    right = float((digits[~test][near] == digits[test]).mean())
+    test = np.array([number(path) < TEST for path in files])
+    right = accuracy(found, found, digits, test)
     return {("digits: the nearest is the same digit", kind): [right]}
 
 
@@ -176,10 +175,6 @@ def _by_class(tar: tarfile.TarFile) -> dict[str, list[tarfile.TarInfo]]:
         if member.isfile():
             found.setdefault(Path(member.name).parent.name, []).append(member)
     return found
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("_")[2])
 
 
 if __name__ == "__main__":

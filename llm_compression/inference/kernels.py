@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from llm_compression.guard import Guard
 from llm_compression.spec.block import Activation
 
-_EXACT: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever a caller's defaults are
+EXACT: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever a caller's defaults are
 _ROWS = 1024  # for which a weight is laid out; oneDNN runs any number on it
 _NAMES = {  # name and algorithm of the operator's activation
     None: ("none", ""),
@@ -69,7 +69,7 @@ def can_pack(dtype: torch.dtype) -> bool:
 def _right(dtype: torch.dtype) -> bool:
     """Each operator on small numbers beside plain torch."""
     x, weight, bias, residual = (
-        (torch.arange(rows * 16.0, **_EXACT).view(rows, 16) % 7 / 4 - 1).to(dtype)
+        (torch.arange(rows * 16.0, **EXACT).view(rows, 16) % 7 / 4 - 1).to(dtype)
         for rows in (4, 16, 1, 4)
     )
     packed, bound = pack_weight(weight), 1e-5 if dtype is torch.float32 else 0.05
@@ -111,7 +111,7 @@ def can_int8() -> bool:
             numbers = torch.arange(256, device="cpu")
             codes = (numbers[:64].view(4, 16) * 37 % 256).to(torch.uint8)
             weight = ((numbers.view(16, 16) * 53 % 255) - 127).to(torch.int8)
-            y = int8_linear(codes, pack_int8(weight), torch.full((16,), 0.5, **_EXACT))
+            y = int8_linear(codes, pack_int8(weight), torch.full((16,), 0.5, **EXACT))
             return bool(torch.equal(y, F.linear(codes.float(), weight.float()) * 0.5))
     except (AttributeError, RuntimeError):
         return False
@@ -170,7 +170,7 @@ def _products_are_exact() -> bool:
     Only matrix units of bfloat16 (AMX) take it at its word; without them oneDNN has float32 alone.
     """
     generator = torch.Generator("cpu").manual_seed(0)
-    a, b = (torch.rand(256, 256, generator=generator, **_EXACT) for _ in range(2))
+    a, b = (torch.rand(256, 256, generator=generator, **EXACT) for _ in range(2))
     try:
         if torch.cpu._is_amx_tile_supported():
             return False

@@ -21,7 +21,7 @@ from llm_compression.cores import cores
 B = TypeVar("B")
 R = TypeVar("R")
 _AHEAD = 2  # batches for each core that run or wait while others are taken
-_UNEVEN = 1.1  # how much later than the average the last core may be done, measured to still pay
+_UNEVEN = 1.1  # how much later than the average the last core may be done
 
 
 def batches_at_once(device: torch.device) -> int:

@@ -9,17 +9,16 @@ attention scores, so that it weighs as much as the stretch (proportional attenti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from llm_compression.inference.device import sent
+from llm_compression.inference.kernels import EXACT
 
 # docs/audio.md has the evidence for both. Vectors carry the mode's name alone: other numbers are
 # another mode, with another name.
 NEAR = 16  # positions behind a sound that are run one by one
 FAR = 96  # stretches into which the rest of the window is cut
-_EXACT: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever a caller's defaults are
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def fast_layout(heard: Sequence[int], positions: int) -> AudioLayout:
     rows = [_places(count, positions) for count in heard]
     longest = max(len(places) for places, _ in rows)
     source, position = torch.zeros(2, len(rows), longest, dtype=torch.int64, device="cpu")
-    scores = torch.full((len(rows), longest), float("-inf"), **_EXACT)
+    scores = torch.full((len(rows), longest), float("-inf"), **EXACT)
     for row, (count, (places, stretches)) in enumerate(zip(heard, rows, strict=True)):
         position[row, : len(places)] = places
         # the first position behind the near ones takes in silence alone, like all after it but
@@ -66,7 +65,7 @@ def _places(heard: int, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The places of one sound (T,), each in the middle of its stretch, and the stretches (T,)."""
     near = min(heard + NEAR, positions)
     stretches = min(FAR, positions - near)
-    edges = torch.linspace(near, positions, stretches + 1, **_EXACT).round().long()
+    edges = torch.linspace(near, positions, stretches + 1, **EXACT).round().long()
     middles = (edges[:-1] + edges[1:] - 1) // 2
     places = torch.cat([torch.arange(near, device="cpu"), middles])
-    return places, torch.cat([torch.ones(near, **_EXACT), edges.diff().float()])
+    return places, torch.cat([torch.ones(near, **EXACT), edges.diff().float()])
