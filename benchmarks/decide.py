@@ -5,13 +5,12 @@ The decisions are in docs/decisions/; the libraries that they weigh are in the e
 
 import argparse
 import tempfile
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.machine import describe, float32_floor
-from benchmarks.results import FOLDER, Json, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import FOLDER, to_json, write
 from benchmarks.tables import sections_markdown
 
 NAMES = ("vector_layout", "ann", "stores", "memory")
@@ -21,15 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one benchmark and store its results file."""
     chosen = _options(arguments)
     module = import_module(f"benchmarks.{chosen.name}")
-    started = time.time()
-    machine: Json = describe(module.LIBRARIES)
-    machine["float32_at_start"] = figure_json(float32_floor())
-    with tempfile.TemporaryDirectory(prefix="decide-", dir=chosen.scratch) as folder:
+    with (
+        recording(module.LIBRARIES) as record,
+        tempfile.TemporaryDirectory(prefix="decide-", dir=chosen.scratch) as folder,
+    ):
         sections = module.measure(chosen.data, Path(folder), quick=chosen.quick)
-    machine["float32_at_end"] = figure_json(float32_floor())
     run = {"model": "vectors of COCO captions", "quick": chosen.quick, "only": None}
-    run["minutes"] = round((time.time() - started) / 60, 1)
-    stored = write(_output(chosen), machine, run, map(to_json, sections))
+    run["minutes"] = record.minutes
+    stored = write(_output(chosen), record.machine, run, map(to_json, sections))
     print(sections_markdown(stored))
 
 

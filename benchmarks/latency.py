@@ -6,7 +6,6 @@ alone, by the fastest way that the package knows. All take turns in one process.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,9 @@ import torch
 from benchmarks.case import WrongResultError
 from benchmarks.claims import Cell
 from benchmarks.latency_towers import Tower, reference, towers
-from benchmarks.machine import describe, float32_floor
 from benchmarks.measure import interleave, timed
-from benchmarks.results import Json, Section, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import Json, Section, to_json, write
 from benchmarks.runtimes.works import Run
 from benchmarks.tables import sections_markdown
 from llm_compression import WeightLoader
@@ -63,17 +62,14 @@ def kinds() -> list[str]:
 
 
 def _measure(chosen: argparse.Namespace) -> Json:
-    started = time.time()
     loader = WeightLoader(chosen.model)
     model = reference(loader, chosen.reference) if chosen.reference else None
     found = list(towers(loader.spec, chosen.tokens))
-    machine: Json = describe(("numpy", "torch", *(["transformers"] if model else [])))
-    machine["float32_at_start"] = figure_json(float32_floor())
-    sections = [to_json(_section(tower, loader, chosen, model)) for tower in found]
-    machine["float32_at_end"] = figure_json(float32_floor())
+    with recording(("numpy", "torch", *(["transformers"] if model else []))) as record:
+        sections = [to_json(_section(tower, loader, chosen, model)) for tower in found]
     run = {"model": str(chosen.model), "quick": False, "only": None}
-    run["minutes"] = round((time.time() - started) / 60, 1)
-    return {"machine": machine, "run": run, "sections": sections}
+    run["minutes"] = record.minutes
+    return {"machine": record.machine, "run": run, "sections": sections}
 
 
 def _section(tower: Tower, loader: WeightLoader, chosen: argparse.Namespace, model: Any) -> Section:

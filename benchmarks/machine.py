@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.measure import Figure, summarise, timed
 
 ROOT = Path(__file__).parents[1]
-_LIBRARIES = (
+LIBRARIES = (
     "numpy", "pyarrow", "safetensors", "sentence-transformers", "tokenizers", "torch",
     "transformers", "zstandard",
 )  # fmt: skip
@@ -21,7 +21,7 @@ _MATRIX = 2048
 _NO_RESULT = (":!benchmarks/results", ":!README.md")  # a run writes these itself
 
 
-def describe(libraries: Sequence[str] = _LIBRARIES) -> dict[str, Any]:
+def describe(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
     """Hardware, system, versions of ``libraries`` and the commit."""
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()

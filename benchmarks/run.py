@@ -3,15 +3,14 @@
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import audio, cold_start, digits, embed, load, parity, size
 from benchmarks.case import MINILM, Case
-from benchmarks.machine import describe, float32_floor
-from benchmarks.results import FOLDER, STANDARD, Json, Section, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import FOLDER, STANDARD, Section, to_json, write
 from benchmarks.tables import sections_markdown
 from llm_compression import convert
 
@@ -30,15 +29,11 @@ BENCHMARKS = OF_TEXTS | OF_SOUNDS
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmarks that the arguments name and store one results file."""
     chosen = options(arguments)
-    started = time.time()
-    machine: Json = describe()
-    machine["float32_at_start"] = figure_json(float32_floor())
-    with _case(chosen.model, quick=chosen.quick) as case:
+    with recording() as record, _case(chosen.model, quick=chosen.quick) as case:
         sections = [to_json(s) for name in _names(chosen) for s in BENCHMARKS[name](case)]
-    machine["float32_at_end"] = figure_json(float32_floor())
     run = {"model": chosen.model.name, "quick": chosen.quick, "only": chosen.only}
-    run["minutes"] = round((time.time() - started) / 60, 1)
-    stored = write(chosen.output or output(chosen), machine, run, sections)
+    run["minutes"] = record.minutes
+    stored = write(chosen.output or output(chosen), record.machine, run, sections)
     print(sections_markdown(stored))
 
 

@@ -8,7 +8,6 @@ Opening a model, which is more than operators, is taken apart by its steps on al
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.claims import Cell
-from benchmarks.machine import describe, float32_floor
 from benchmarks.measure import timed
-from benchmarks.results import FOLDER, Json, Section, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import FOLDER, Section, to_json, write
 from benchmarks.runtimes import floor, ours
 from benchmarks.runtimes.contests import KINDS
 from benchmarks.runtimes.prepare import prepare
@@ -62,18 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes.profile")
     parser.add_argument("--output", type=Path, default=STANDARD, help="results file")
     output: Path = parser.parse_args(arguments).output
-    started = time.time()
-    machine: Json = describe(("torch",))
-    machine["float32_at_start"] = figure_json(float32_floor())
-    with tempfile.TemporaryDirectory(prefix="profile-") as name:
+    with (
+        recording(("torch",)) as record,
+        tempfile.TemporaryDirectory(prefix="profile-") as name,
+    ):
         folder, works = Path(name), [work for work in WORKS.values() if work is not OPENING]
         what = prepare(folder, works, quick=True, exported=False)
         sections = [to_json(section) for section in _sections(folder, works)]
-    machine["float32_at_end"] = figure_json(float32_floor())
     model = ", ".join(sorted({what[work.model] for work in works}))
     run = {"model": model, "quick": False, "only": None}
-    run["minutes"] = round((time.time() - started) / 60, 1)
-    print(sections_markdown(write(output, machine, run, sections)))
+    run["minutes"] = record.minutes
+    print(sections_markdown(write(output, record.machine, run, sections)))
     return 0
 
 

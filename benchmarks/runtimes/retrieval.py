@@ -10,7 +10,6 @@ import random
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from PIL import Image
 from benchmarks.case import ASSETS, MINILM, Case
 from benchmarks.claims import Cell
 from benchmarks.digits import RECORDINGS, TEST, accuracy, number
-from benchmarks.machine import describe, float32_floor
-from benchmarks.results import FOLDER, Json, Section, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import FOLDER, Section, to_json, write
 from benchmarks.runtimes.contests import KINDS
 from benchmarks.tables import sections_markdown
 from benchmarks.whisper import whisper_case
@@ -56,15 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    started = time.time()
-    machine: Json = describe(("torch",))
-    machine["float32_at_start"] = figure_json(float32_floor())
-    with tempfile.TemporaryDirectory(prefix="retrieval-") as name:
+    with (
+        recording(("torch",)) as record,
+        tempfile.TemporaryDirectory(prefix="retrieval-") as name,
+    ):
         section = to_json(_section(Path(name)))
-    machine["float32_at_end"] = figure_json(float32_floor())
     run = {"model": "all-MiniLM-L6-v2, whisper-base and a small CLIP", "quick": False, "only": None}
-    run["minutes"] = round((time.time() - started) / 60, 1)
-    print(sections_markdown(write(output, machine, run, [section])))
+    run["minutes"] = record.minutes
+    print(sections_markdown(write(output, record.machine, run, [section])))
     return 0
 
 

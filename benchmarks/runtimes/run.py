@@ -7,14 +7,13 @@ their own. Processes take turns, so that a round's ratios are of one moment.
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import cold_start
 from benchmarks.case import MINILM, Case
-from benchmarks.machine import describe, float32_floor
-from benchmarks.results import FOLDER, Json, Section, figure_json, to_json, write
+from benchmarks.recording import recording
+from benchmarks.results import FOLDER, Section, to_json, write
 from benchmarks.runtimes.elsewhere import DEFAULT, Elsewhere
 from benchmarks.runtimes.prepare import prepare
 from benchmarks.runtimes.section import measure
@@ -31,23 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _options(arguments)
     names = chosen.only or (QUICK if chosen.quick else [*WORKS, COLD])
     elsewhere = _elsewhere(chosen.st_python)
-    started = time.time()
-    machine: Json = describe(LIBRARIES)
-    machine["float32_at_start"] = figure_json(float32_floor())
-    with tempfile.TemporaryDirectory(prefix="runtimes-") as name:
+    with (
+        recording(LIBRARIES) as record,
+        tempfile.TemporaryDirectory(prefix="runtimes-") as name,
+    ):
         # a cold start needs what opening a model does
         works = [OPENING if name == COLD else WORKS[name] for name in names]
         what = prepare(Path(name), works, quick=chosen.quick)
         sections = list(_sections(names, Path(name), what, elsewhere, quick=chosen.quick))
-    machine["float32_at_end"] = figure_json(float32_floor())
     run = {
         "model": ", ".join(sorted({what[work.model] for work in works})),
         "quick": chosen.quick,
         "only": chosen.only,
     }
-    run["minutes"] = round((time.time() - started) / 60, 1)
+    run["minutes"] = record.minutes
     suffix = ".quick" if chosen.quick or chosen.only else ""
-    stored = write(FOLDER / f"runtimes{suffix}.json", machine, run, map(to_json, sections))
+    stored = write(FOLDER / f"runtimes{suffix}.json", record.machine, run, map(to_json, sections))
     print(sections_markdown(stored))
 
 
