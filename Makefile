@@ -95,7 +95,7 @@ $(STAMP_ST): benchmarks/runtimes/requirements-st.txt
 	$(RUN_ST) scripts/pip_install.py --quiet -r $<
 	touch $@
 
-$(STAMP) $(STAMP_MIN): pyproject.toml
+$(STAMP) $(STAMP_MIN): pyproject.toml hatch_build.py $(wildcard llm_compression/native/*.[ch])
 $(STAMP) $(STAMP_MIN) $(STAMP_ST): scripts/pip_install.py
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 10) and \

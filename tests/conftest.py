@@ -30,6 +30,19 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(params=["compiled", "operators"])
+def either_core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Blocks by the compiled core, and by torch's operators as where it was not built."""
+    from llm_compression.inference import trial
+    from llm_compression.native.library import Kind
+
+    if request.param == "operators":
+        monkeypatch.setattr(trial, "usable", lambda _kind: None)
+    elif trial.usable(Kind.FLOAT32) is None:
+        pytest.skip("no compiled core on this machine")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of real data; without it the test skips, in the full form it fails."""

@@ -8,12 +8,13 @@ from typing import TypeVar
 import torch
 
 from llm_compression.cores import cores
-from llm_compression.inference import kernels
+from llm_compression.inference import kernels, trial
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.device import sent
 from llm_compression.inference.int8 import to_int8
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.packing import Packer, pack_linear
+from llm_compression.native.library import Kind
 from llm_compression.weights.readonly import writable
 
 M = TypeVar("M")
@@ -67,11 +68,13 @@ class Compute:
             module = bind(cast(tensors, self.dtype))
             if self.gradients:
                 return module
-            packs = self.packed and kernels.can_pack(self.dtype)
-            of_towers = pack_linear if packs else _as_it_is
-            if self.name == "int8":
-                return Packer(to_int8, of_towers, self.release, rounded=True)(module)
-            return Packer(pack_linear, of_towers, self.release)(module) if packs else module
+            kind = Kind.__members__.get(self.name.upper())
+            if kind is Kind.INT8:
+                towers = _packed_if_can if self.packed else _as_it_is
+                return Packer(to_int8, towers, self.release, rounded=True, native=kind)(module)
+            if self.packed and (_is_native(kind) or kernels.can_pack(self.dtype)):
+                return Packer(_packed_if_can, _packed_if_can, self.release, native=kind)(module)
+            return module
 
     def _copied(self, tensors: Tensors) -> dict[str, torch.Tensor]:
         """``tensors`` on the device, sent as they are stored and made ``dtype`` there."""
@@ -95,6 +98,14 @@ def _inference_without_autocast(kind: str) -> Iterator[None]:
 
 def _as_it_is(linear: Linear) -> LinearMap:
     return linear
+
+
+def _packed_if_can(linear: Linear) -> LinearMap:
+    return pack_linear(linear) if kernels.can_pack(linear.weight.dtype) else linear
+
+
+def _is_native(kind: Kind | None) -> bool:
+    return kind is not None and trial.usable(kind) is not None
 
 
 def _fit_threads() -> None:

@@ -1,12 +1,27 @@
 """InferenceCore: the one transformer, a stack of blocks with named taps."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from llm_compression.inference.block import Block
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
+
+
+class Core(Protocol):
+    """What a tower runs, whatever the blocks have been packed into."""
+
+    def __call__(
+        self,
+        hidden: torch.Tensor,
+        sequences: Sequences,
+        taps: Taps | None = None,
+        rows: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """As `InferenceCore` does it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

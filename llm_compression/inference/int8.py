@@ -49,15 +49,20 @@ class Int8Linear:
         return F.linear(codes.float(), self.weight).mul_(self.steps)
 
 
-def to_int8(linear: Linear) -> Int8Linear:
-    """``linear`` rounded."""
-    weight = linear.weight
+def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(out, in) -> whole numbers of that shape, their steps (out,), and sums (out,) of both."""
     steps = weight.abs().amax(-1, keepdim=True).div_(_MOST).clamp_(min=_TINY)  # (out, 1)
     codes = (weight / steps).round_()
+    return codes, steps.flatten(), (codes * steps).sum(-1)
+
+
+def to_int8(linear: Linear) -> Int8Linear:
+    """``linear`` rounded."""
+    codes, steps, sums = rounded(linear.weight)
     return Int8Linear(
         weight=kernels.pack_int8(codes.to(torch.int8)) if kernels.can_int8() else codes,
-        steps=steps.flatten(),
-        sums=(codes * steps).sum(-1),
+        steps=steps,
+        sums=sums,
         bias=None if linear.bias is None else linear.bias.clone(),
         activation=linear.activation,
     )

@@ -7,12 +7,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from llm_compression.inference import kernels
+from llm_compression.inference import kernels, trial
 from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.block import Block
+from llm_compression.inference.inference_core import Core, InferenceCore
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.mlp import MLP
+from llm_compression.inference.native_core import fits, pack
 from llm_compression.inference.norm import LayerNorm
+from llm_compression.native.library import Kind
 from llm_compression.spec.block import Activation
 
 M = TypeVar("M")
@@ -42,13 +45,15 @@ class Packer:
 
     ``of_blocks`` packs the linear maps of blocks, ``of_towers`` those around them.
     ``release`` is called behind each block, whose own weights nobody reads any more; ``rounded``
-    tells attention that the maps round to 8 bits.
+    tells attention that the maps round to 8 bits. ``native`` is what the compiled core computes
+    in, where it can be used; its linear maps are then none of ``of_blocks``.
     """
 
     of_blocks: Callable[[Linear], LinearMap]
     of_towers: Callable[[Linear], LinearMap]
     release: Callable[[], None]
     rounded: bool = False
+    native: Kind | None = None
 
     def __call__(self, module: M) -> M:
         """``module``, a dataclass of modules, with every linear map in it packed.
@@ -57,8 +62,8 @@ class Packer:
         copied too, so that of mapped weights embedding tables alone stay in use.
         """
         packed: Any = module
-        if isinstance(module, Block):
-            packed = self._block(module)
+        if isinstance(module, InferenceCore):
+            packed = self._core(module)
         elif isinstance(module, Linear):
             packed = self.of_towers(module)
         elif isinstance(module, LayerNorm):
@@ -69,6 +74,12 @@ class Packer:
             fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
             packed = type(module)(**{name: self(value) for name, value in fields.items()})
         return packed  # type: ignore[no-any-return]
+
+    def _core(self, core: InferenceCore) -> Core:
+        library = trial.usable(self.native) if self.native is not None else None
+        if library and self.native is not None and fits(core, self.native):
+            return pack(core, self.native, library, self.release)
+        return InferenceCore(tuple(self._block(block) for block in core.blocks))
 
     def _block(self, block: Block) -> Block:
         up, down = _without_quick_gelu(_plain(block.mlp.up), _plain(block.mlp.down))

@@ -4,19 +4,18 @@ Cores that share an operator wait for each other at its end, some hundred times 
 each other what they have just computed. A batch that stays on one core does neither.
 """
 
-import ctypes
 import functools
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from llm_compression.cores import cores
+from llm_compression.native.openmp import openmp
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -100,20 +99,10 @@ def _pool(size: int) -> ThreadPoolExecutor:
 
 def _take_one_core() -> None:
     torch.get_num_threads()  # a thread that has asked keeps its number, whatever others set
-    if openmp := _openmp():
-        openmp.omp_set_num_threads(1)  # this thread's alone
+    if threads := openmp():
+        threads.omp_set_num_threads(1)  # this thread's alone
     if torch.get_num_threads() != 1:  # torch's own way, which threads of the moment take after
         torch.set_num_threads(1)
-
-
-@functools.cache
-def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP that torch brings along, if it is GNU's and there."""
-    try:
-        (path,) = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
-        return ctypes.CDLL(str(path))
-    except (OSError, ValueError):
-        return None
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from llm_compression import ArrowEngine, AudioEncoder, CLIPEngine, TextEncoder, VisionEncoder
-from llm_compression.inference import kernels
+from llm_compression.inference import kernels, trial
+from llm_compression.inference.native_core import NativeCore
 from llm_compression.inference.packing import PackedLinear
+from llm_compression.native.library import Library
 from tests.clip_checkpoints import pictures
 from tests.whisper_checkpoints import noise, tone
 
@@ -60,6 +62,7 @@ def test_without_kernels_the_plain_operators_run(
 ) -> None:
     text, image = TextEncoder(tiny_table).encode(TEXTS), VisionEncoder(tiny_clip_table)
     pixels = image.encode(pictures())
+    monkeypatch.setattr(trial, "usable", lambda _kind: None)
     monkeypatch.setattr(kernels, "can_pack", lambda _dtype: False)
     monkeypatch.setattr(kernels, "pack_weight", None)
     np.testing.assert_allclose(TextEncoder(tiny_table).encode(TEXTS), text, atol=1e-6)
@@ -68,11 +71,12 @@ def test_without_kernels_the_plain_operators_run(
 
 
 def test_nothing_is_packed_before_it_is_used_and_then_once(
-    tiny_table: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_table: Path, either_core: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed: list[int] = []
-    pack = kernels.pack_weight
-    monkeypatch.setattr(kernels, "pack_weight", lambda w: packed.append(len(w)) or pack(w))
+    owner, name = (Library, "pack") if either_core == "compiled" else (kernels, "pack_weight")
+    pack = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *given: packed.append(1) or pack(*given))
     encoder = TextEncoder(tiny_table)
     assert packed == []
     threads = [threading.Thread(target=encoder.encode, args=(TEXTS,)) for _ in range(4)]
@@ -84,15 +88,18 @@ def test_nothing_is_packed_before_it_is_used_and_then_once(
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_packed_weights_are_held_once(mapped: bool, minilm_table: Path) -> None:
+def test_packed_weights_are_held_once(mapped: bool, either_core: str, minilm_table: Path) -> None:
     if not kernels.can_pack(torch.float32):
         pytest.skip("this torch has no packed linear maps on this processor")
     encoder = TextEncoder(minilm_table, mapped=mapped)
     encoder.encode("a cat sits on the mat")
-    tower, _ = encoder._model._parts()
-    for block in tower.core.blocks:
-        for linear in (block.attn.qkv, block.attn.o, block.mlp.up, block.mlp.down):
-            assert isinstance(linear, PackedLinear)
+    core = encoder._model._parts()[0].core
+    if either_core == "compiled":
+        assert isinstance(core, NativeCore)
+    else:
+        for block in core.blocks:
+            for linear in (block.attn.qkv, block.attn.o, block.mlp.up, block.mlp.down):
+                assert isinstance(linear, PackedLinear)
     if mapped:  # pages of 2 MiB reach a little beyond the embedding tables
         assert resident(block_weights(encoder)) < 0.1
         plain = TextEncoder(minilm_table, packed=False)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from llm_compression import AudioEncoder, TextEncoder, VisionEncoder
-from llm_compression.inference import kernels
+from llm_compression.inference import kernels, trial
 from llm_compression.inference.int8 import to_int8
 from llm_compression.inference.linear import Linear
+from llm_compression.native.library import Kind
 from llm_compression.spec.block import Activation
 from tests.clip_checkpoints import pictures
 from tests.whisper_checkpoints import noise, tone
@@ -19,16 +20,20 @@ from tests.whisper_checkpoints import noise, tone
 TEXTS = ["the cat sits on a mat", "red", "a dog runs , unable . " * 3, "blue", "a cat"]
 
 
-@pytest.fixture(params=["kernel", "plain"])
+@pytest.fixture(params=["compiled", "kernel", "plain"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """By the processor's kernel, and by plain operators where it has none."""
+    """By the compiled core, by torch's kernel, and by plain operators where it has none."""
     kernels.can_int8.cache_clear()
+    if request.param == "compiled" and trial.usable(Kind.INT8) is None:
+        pytest.skip("no compiled core on this machine")
     if request.param == "plain":
         monkeypatch.setattr(kernels.torch, "ops", SimpleNamespace())
         assert not kernels.can_int8()
         monkeypatch.undo()
     elif not kernels.can_int8():
         pytest.skip("this torch has no int8 linear maps on this processor")
+    if request.param != "compiled":
+        monkeypatch.setattr(trial, "usable", lambda _kind: None)
     yield request.param
     kernels.can_int8.cache_clear()
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from llm_compression import AudioEncoder, TextEncoder, VisionEncoder
-from llm_compression.inference import kernels
+from llm_compression.inference import kernels, trial
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.text import encoder as text_encoder
 from llm_compression.multimodal.text.model import TextModel
+from llm_compression.native.library import Kind
 from tests.multimodal.pictures import PICTURES
 
 TEXTS = ["the cat sits", "a dog runs in the park", "red . blue"]
@@ -81,13 +82,16 @@ def test_what_a_caller_has_set(
         ]
 
     wanted = embeddings()
-    for probe in (kernels.can_pack, kernels.can_int8, kernels._products_are_exact):
+    before = [trial.usable(kind) for kind in Kind]
+    probes = (kernels.can_pack, kernels.can_int8, kernels._products_are_exact, trial.usable)
+    for probe in probes:
         probe.cache_clear()
     with SURROUNDINGS[around]():
         found = embeddings()
     for one, other in zip(found, wanted, strict=True):
         assert np.array_equal(one, other)
     assert kernels.can_pack(torch.float32)
+    assert [trial.usable(kind) for kind in Kind] == before
 
 
 def test_texts_are_divided_where_cores_come_out_even(

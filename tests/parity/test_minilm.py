@@ -8,7 +8,7 @@ import pytest
 from llm_compression import ArrowEngine
 from llm_compression.validation.validate import validate
 
-pytestmark = pytest.mark.minilm
+pytestmark = [pytest.mark.minilm, pytest.mark.usefixtures("either_core")]
 
 
 def test_every_tap(minilm: Path, minilm_table: Path) -> None:

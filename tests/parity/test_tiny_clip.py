@@ -31,6 +31,7 @@ from tests.clip_checkpoints import (
 )
 from tests.conversion.checkpoints import read_tensors, write_tensors
 
+pytestmark = pytest.mark.usefixtures("either_core")
 BLOCKS = [f"block.{i:02d}.{part}" for i in range(2) for part in ("attn", "mlp")]
 TEXT = ["embeddings", *BLOCKS, "final_norm", "pooled", "embedding"]
 VISION = ["pixels", "embeddings", "pre_norm", *BLOCKS, "pooled", "embedding"]

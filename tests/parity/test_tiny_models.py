@@ -11,6 +11,7 @@ from llm_compression.validation.report import ValidationReport
 from llm_compression.validation.validate import validate
 from tests.conftest import CheckpointFactory, write_json
 
+pytestmark = pytest.mark.usefixtures("either_core")
 TEXTS = ["the cat sits on a mat", "a", "", "dog runs " * 30, "unable . , !"]
 TAPS = ["embeddings", "block.00.attn", "block.00.mlp", "block.01.attn", "block.01.mlp",
         "pooled", "embedding"]  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from llm_compression.inference.bind import Tensors, bind_core, bind_norm
-from llm_compression.inference.inference_core import InferenceCore
+from llm_compression.inference.inference_core import Core
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
@@ -40,7 +40,7 @@ class AudioTower:
     conv1: Convolution
     conv2: Convolution
     position: torch.Tensor  # (positions, D)
-    core: InferenceCore
+    core: Core
     final_norm: LayerNorm
 
     def __call__(

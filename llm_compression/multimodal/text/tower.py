@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from llm_compression.inference.bind import Tensors, bind_core, bind_norm
-from llm_compression.inference.inference_core import InferenceCore
+from llm_compression.inference.inference_core import Core
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps, tap
@@ -21,7 +21,7 @@ class TextTower:
     position: torch.Tensor  # (positions, D)
     type: torch.Tensor | None  # (types, D)
     embedding_norm: LayerNorm | None
-    core: InferenceCore
+    core: Core
     final_norm: LayerNorm | None
     position_offset: int
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from llm_compression.inference.bind import Tensors, bind_core, bind_norm
-from llm_compression.inference.inference_core import InferenceCore
+from llm_compression.inference.inference_core import Core
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
@@ -22,7 +22,7 @@ class VisionTower:
     patch_size: int
     position: torch.Tensor  # (P + 1, D), the class token's first
     pre_norm: LayerNorm
-    core: InferenceCore
+    core: Core
     post_norm: LayerNorm
 
     def __call__(

@@ -1,0 +1,247 @@
+"""The shared library: its structures and functions, as library.c and its headers have them.
+
+It is built with the package where there is a C compiler, and asks the processor at run time.
+"""
+
+import ctypes
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ctypes import (
+    POINTER,
+    Array,
+    Structure,
+    byref,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_int64,
+    c_void_p,
+)
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llm_compression.native.openmp import openmp
+from llm_compression.spec.block import Activation
+
+if TYPE_CHECKING:  # who checks sums without a model pays for no torch
+    import torch
+
+PATH = Path(__file__).with_name("native.so")
+ACTIVATIONS = {  # vector.h, Activation
+    None: 0,
+    Activation.GELU: 1,
+    Activation.GELU_TANH: 2,
+    Activation.QUICK_GELU: 3,
+    Activation.RELU: 4,
+    Activation.SILU: 5,
+}
+
+
+PARTS = ("linear maps", "attention", "norms", "copies")  # of a pass; core.h, Part
+
+
+class Kind(IntEnum):
+    """What products are computed in; product.h."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT8 = 2
+
+    @property
+    def per_lane(self) -> int:
+        """Numbers in a lane of 32 bits."""
+        return (1, 2, 4)[self]
+
+
+class Linear(Structure):
+    """linear.h, Linear."""
+
+    _fields_ = (
+        ("panels", c_void_p),
+        ("bias", c_void_p),
+        ("steps", c_void_p),
+        ("sums", c_void_p),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+    )
+
+
+class Norm(Structure):
+    """core.h, Norm."""
+
+    _fields_ = (("weight", c_void_p), ("bias", c_void_p), ("eps", c_float))
+
+
+class Block(Structure):
+    """core.h, Block."""
+
+    _fields_ = (
+        ("qkv", Linear),
+        ("o", Linear),
+        ("up", Linear),
+        ("down", Linear),
+        ("attn_norm", Norm),
+        ("mlp_norm", Norm),
+    )
+
+
+class Heads(Structure):
+    """attention.h, Heads."""
+
+    _fields_ = (
+        ("kind", c_int),
+        ("to_kind", c_int),
+        ("count", c_int64),
+        ("size", c_int64),
+        ("causal", c_int),
+        ("scale", c_float),
+    )
+
+
+class Core(Structure):
+    """core.h, Core."""
+
+    _fields_ = (
+        ("kind", c_int),
+        ("heads", Heads),
+        ("norm_first", c_int),
+        ("activation", c_int),
+        ("depth", c_int64),
+        ("width", c_int64),
+        ("inner", c_int64),
+        ("blocks", POINTER(Block)),
+    )
+
+
+class Sequences(Structure):
+    """attention.h, Sequences."""
+
+    _fields_ = (("count", c_int64), ("starts", c_void_p), ("key_scores", c_void_p))
+
+
+class Pass(Structure):
+    """core.h, Pass."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("sequences", Sequences),
+        ("wanted", c_void_p),
+        ("wanted_rows", c_int64),
+        ("taps", c_void_p),
+        ("hidden", c_void_p),
+        ("to", c_void_p),
+        ("seconds", c_void_p),
+    )
+
+
+class OpenMP(Structure):
+    """team.h, OpenMP."""
+
+    _fields_ = (("parallel", c_void_p), ("size", c_void_p), ("number", c_void_p))
+
+
+class SumsTask(Structure):
+    """sums.h, SumsTask."""
+
+    _fields_ = (
+        ("words", c_void_p),
+        ("rows", c_int64),
+        ("row_sums", c_void_p),
+        ("column_sums", c_void_p),
+    )
+
+
+class Library:
+    """The functions.
+
+    Args:
+        core: the library itself.
+        threads: the OpenMP whose threads run a pass.
+    """
+
+    def __init__(self, core: ctypes.CDLL, threads: ctypes.CDLL) -> None:
+        names = ("GOMP_parallel", "omp_get_num_threads", "omp_get_thread_num")
+        self._openmp = OpenMP(*(ctypes.cast(getattr(threads, n), c_void_p) for n in names))
+        self._core = core
+        self._seconds: Array[c_double] | None = None
+        core.core_scratch.restype = c_int64
+        matrices = (POINTER(c_void_p), c_int64, c_int64, c_int64)
+        core.core_pack.argtypes = (*matrices, POINTER(OpenMP), c_int, c_void_p)
+        core.sums_start.argtypes, core.sums_start.restype = (c_void_p, c_int64), c_void_p
+        core.sums_wait.argtypes = (c_void_p,)
+
+    def runs(self, kind: Kind) -> bool:
+        """Whether this processor has the instructions."""
+        return bool(self._core.core_kinds() >> kind & 1)
+
+    def pack(self, kind: Kind, parts: "list[torch.Tensor]", threads: int) -> "torch.Tensor":
+        """Matrices (out, in) of one shape, as one whose rows stand one after another, packed."""
+        import torch
+
+        rows, numbers = parts[0].shape
+        lanes = numbers // kind.per_lane
+        pointers = (c_void_p * len(parts))(*(part.data_ptr() for part in parts))
+        panels = -(-len(parts) * rows // 32)
+        packed = torch.empty(panels, lanes, 32, dtype=torch.int32, device="cpu")
+        # fmt: off
+        self._core.core_pack(pointers, len(parts), rows, lanes, byref(self._openmp), threads,
+                             packed.data_ptr())
+        # fmt: on
+        return packed
+
+    def run(self, core: Core, one: Pass, threads: int) -> None:
+        """One pass by so many threads."""
+        import torch
+
+        size = self._core.core_scratch(byref(core), byref(one), threads)
+        scratch = torch.empty(size, dtype=torch.uint8, device="cpu")
+        pointer = c_void_p(scratch.data_ptr())
+        seconds = self._seconds  # stays until the pass is done, whoever ends measuring
+        one.seconds = None if seconds is None else ctypes.addressof(seconds)
+        self._core.core_run(byref(core), byref(one), byref(self._openmp), threads, pointer)
+
+    @contextmanager
+    def measured(self) -> Iterator[dict[str, float]]:
+        """The seconds that passes inside spend in each of `PARTS`, there when the context ends."""
+        found: dict[str, float] = {}
+        self._seconds = (c_double * len(PARTS))()
+        try:
+            yield found
+        finally:
+            found.update(zip(PARTS, self._seconds, strict=True))
+            self._seconds = None
+
+    def start_sums(self, tasks: "Array[SumsTask]") -> Callable[[], None] | None:
+        """Adds up in the background; the result waits for it, and has to be called.
+
+        None where the system has no thread for it. Until then ``tasks`` and what they point to
+        have to stay.
+        """
+        started = self._core.sums_start(tasks, len(tasks))
+        return None if started is None else lambda: self._core.sums_wait(started)
+
+
+@functools.cache
+def library() -> Library | None:
+    """The library, None where it was not built or torch has not the OpenMP that it runs on."""
+    threads = openmp()
+    if threads is None or not PATH.exists():
+        return None
+    try:
+        native = ctypes.CDLL(str(PATH))
+    except OSError:  # built for another system
+        return None
+    native.core_sources.restype = c_char_p
+    return Library(native, threads) if native.core_sources() == digest(PATH.parent) else None
+
+
+def digest(folder: Path) -> bytes:
+    """Of the sources in ``folder``, as hatch_build.py gives it to the compiler."""
+    found = hashlib.sha256()
+    for path in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
+        found.update(path.read_bytes())
+    return found.hexdigest().encode()

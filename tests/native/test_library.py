@@ -1,0 +1,170 @@
+"""Where the compiled core is left out, and what runs then."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llm_compression import TextEncoder
+from llm_compression.inference import trial
+from llm_compression.inference.inference_core import InferenceCore
+from llm_compression.inference.native_core import NativeCore
+from llm_compression.native import library as library_module
+from llm_compression.native.library import Kind, digest, library
+from llm_compression.weights import checksum
+from llm_compression.weights.checksum import cross_sum, cross_sums
+from llm_compression.weights.mapped import map_file
+
+SOURCES = Path(library_module.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _found_anew() -> object:
+    caches = (library, trial.usable)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+def core_of(table: Path) -> object:
+    encoder = TextEncoder(table)
+    encoder.encode("a cat")
+    return encoder._model._parts()[0].core
+
+
+def test_is_there_where_it_can_be_built() -> None:
+    if sys.platform != "linux" or platform.machine() != "x86_64" or not shutil.which("cc"):
+        pytest.skip("no C compiler for this system")
+    assert library() is not None, "the sources are newer than the installation: `make install`"
+
+
+def test_is_used_where_it_can_be(tiny_table: Path) -> None:
+    if trial.usable(Kind.FLOAT32) is None:
+        pytest.skip("no compiled core here")
+    assert isinstance(core_of(tiny_table), NativeCore)
+
+
+@pytest.mark.parametrize("what", ["absent", "of other sources", "no library"])
+def test_another_library_is_left_alone(
+    what: str, tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "native.so"
+    if what == "of other sources":
+        if not library_module.PATH.exists():
+            pytest.skip("no compiled core here")
+        shutil.copy(library_module.PATH, other)
+        (tmp_path / "library.c").write_text("/* newer */")
+    elif what == "no library":
+        other.write_bytes(b"not an ELF file")
+    monkeypatch.setattr(library_module, "PATH", other)
+    assert library() is None
+    assert isinstance(core_of(tiny_table), InferenceCore)
+
+
+def test_another_openmp(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "openmp", lambda: None)
+    assert library() is None
+    assert isinstance(core_of(tiny_table), InferenceCore)
+
+
+def test_a_processor_without_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module.Library, "runs", lambda _self, _kind: False)
+    assert trial.usable(Kind.FLOAT32) is None
+
+
+def test_matrix_units_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trial.usable(Kind.FLOAT32)
+    trial.usable.cache_clear()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert [trial.usable(kind) for kind in Kind] == [before, None, None]
+
+
+def test_a_library_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    if trial.usable(Kind.FLOAT32) is None:
+        pytest.skip("no compiled core here")
+    run = library_module.Library.run
+
+    def wrong(self: library_module.Library, core: object, one: library_module.Pass, n: int) -> None:
+        core.activation = library_module.ACTIVATIONS[None]  # type: ignore[attr-defined]
+        run(self, core, one, n)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(library_module.Library, "run", wrong)
+    trial.usable.cache_clear()
+    assert all(trial.usable(kind) is None for kind in Kind)
+
+
+def test_plain_operators_give_the_same(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a cat sits on a mat", "red", "a dog runs . " * 5]
+    first = torch.tensor(TextEncoder(tiny_table).encode(texts))
+    monkeypatch.setattr(trial, "usable", lambda _kind: None)
+    second = torch.tensor(TextEncoder(tiny_table).encode(texts))
+    torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
+
+
+def test_the_build_and_the_package_name_sources_alike(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['hatchling'] = None\n"
+        "import types\n"
+        "name = 'hatchling.builders.hooks.plugin.interface'\n"
+        "sys.modules[name] = types.SimpleNamespace(BuildHookInterface=object)\n"
+        "import hatch_build, pathlib\n"
+        "folder = pathlib.Path(sys.argv[2])\n"
+        "print(hatch_build.digest(folder))\n"
+        "print(hatch_build.compile_library(folder, pathlib.Path(sys.argv[3])))"
+    )
+    root, made = SOURCES.parents[1], tmp_path / "native.so"
+    command = [sys.executable, "-c", program, str(root), str(SOURCES), str(made)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert said[0] == digest(SOURCES).decode()
+    assert (said[-1] == "True") == made.exists()
+    broken = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={"CC": "false", "PATH": "/bin"}
+    ).stdout
+    assert "the compiled core is left out" in broken
+    assert broken.split()[-1] == "False"
+
+
+def test_a_thread_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module.Library, "start_sums", lambda _self, _tasks: None)
+    path = tmp_path / "bytes"
+    content = np.random.default_rng(0).integers(256, size=200_000, dtype=np.uint8)
+    path.write_bytes(content.tobytes())
+    with cross_sums(map_file(path), [(3, 199_990)]) as found:
+        assert found == []
+    assert found == [cross_sum(content, 3, 199_990)]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_sums_of_ranges_of_a_mapped_file(
+    compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(checksum, "library", lambda: None)
+    elif library() is None:
+        pytest.skip("no compiled library here")
+    random = np.random.default_rng(1)
+    content = random.integers(256, size=3_000_001, dtype=np.uint8)
+    (tmp_path / "bytes").write_bytes(content.tobytes())
+    ranges = [(0, 3_000_001), (7, 7), (1, 8), (5, 8173), (64, 64 + 8168), (4096, 2_999_999)]
+    mapped = map_file(tmp_path / "bytes")
+    with cross_sums(mapped, ranges) as found:
+        assert found == [], "what is done meanwhile comes first"
+    assert found == [cross_sum(content, *one) for one in ranges]
+    assert mapped[:] == content.tobytes(), "pages that were let go come back"
+
+
+def test_sums_are_awaited_where_something_else_fails(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(bytes(50_000_000))
+    with (
+        pytest.raises(RuntimeError, match="meanwhile"),
+        cross_sums(map_file(tmp_path / "bytes"), [(0, 50_000_000)]) as found,
+    ):
+        raise RuntimeError("meanwhile")
+    assert found == []
