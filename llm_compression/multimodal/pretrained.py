@@ -1,5 +1,6 @@
 """Pretrained: how every engine and encoder is opened, saved and pickled."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from llm_compression.inference.device import check_compute_dtype, device_of
 from llm_compression.multimodal.open import locate, save
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.loader import WeightLoader
+from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import MODEL_FILE
 
 P = TypeVar("P", bound="Pretrained")
@@ -29,6 +31,7 @@ class Pretrained:
         packed: on the CPU, copy weights on first use into the order in which it reads them.
         compute_dtype: what the core computes in.
         device: where it computes.
+        meanwhile: called with the open table, while values are checked where that can be.
         options: those of the class, kept for pickling.
 
     Raises:
@@ -45,6 +48,7 @@ class Pretrained:
         packed: bool,
         compute_dtype: str,
         device: Device,
+        meanwhile: Callable[[WeightTable], None] = lambda _table: None,
         **options: Any,
     ) -> None:
         self._options = {
@@ -58,11 +62,13 @@ class Pretrained:
         self.device = device_of(device)
         self.compute_dtype = compute_dtype
         check_compute_dtype(compute_dtype, self.device.type)
-        self._loader = (
-            model_path
-            if isinstance(model_path, WeightLoader)
-            else WeightLoader(model_path, mapped=mapped, verify=verify)
-        )
+        if isinstance(model_path, WeightLoader):
+            self._loader = model_path
+            meanwhile(model_path.table)
+        else:
+            self._loader = WeightLoader(
+                model_path, mapped=mapped, verify=verify, meanwhile=meanwhile
+            )
         self.path = self._loader.table.path.absolute()
         self.fingerprint = self._loader.fingerprint
         self._compute = Compute(

@@ -1,11 +1,15 @@
 """cross_sum: a checksum of stored bytes at memory speed, and the fingerprint of a model."""
 
 import hashlib
-from collections.abc import Iterable
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
+from llm_compression.native.library import SumsTask, library
 from llm_compression.spec import codec
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.schema import FileEntry, FileRole, TensorEntry
@@ -23,20 +27,71 @@ def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
     others pass only where changed words form rectangles of the matrix and cancel in each row and
     column. CRC-32 or SHA-256 over all bytes would take longer than decoding them.
     """
-    head = min(stop, start + -start % 8)  # words lie on the file's own 8-byte grid
-    rows = (stop - head) // ROW_BYTES
-    tail = head + rows * ROW_BYTES
-    words = file[head:tail].view("<u8").reshape(rows, ROW_WORDS)
-    row_sums = np.empty(rows, "<u8")
-    column_sums = np.zeros(ROW_WORDS, "<u8")
-    for i in range(0, rows, _BLOCK_ROWS):
-        block = words[i : i + _BLOCK_ROWS]
-        np.add.reduce(block, axis=1, out=row_sums[i : i + _BLOCK_ROWS])
-        column_sums += np.add.reduce(block, axis=0)
-    digest = hashlib.sha256((stop - start).to_bytes(8, "little"))
-    for part in (file[start:head], file[tail:stop], column_sums, row_sums):
-        digest.update(part.data)
-    return digest.hexdigest()
+    matrix = _Matrix.of(file, start, stop)
+    for i in range(0, len(matrix.words), _BLOCK_ROWS):
+        block = matrix.words[i : i + _BLOCK_ROWS]
+        np.add.reduce(block, axis=1, out=matrix.row_sums[i : i + _BLOCK_ROWS])
+        matrix.column_sums[:] += np.add.reduce(block, axis=0)
+    return matrix.digest()
+
+
+@contextmanager
+def cross_sums(mapped: mmap.mmap, ranges: Sequence[tuple[int, int]]) -> Iterator[list[str]]:
+    """`cross_sum` of each range of a mapped file, in a list that is filled when the context ends.
+
+    What is done inside runs side by side with it, where the compiled library is there. Pages are
+    let go as soon as they are summed.
+    """
+    found: list[str] = []
+    file = np.frombuffer(mapped, np.uint8)
+    matrices = [_Matrix.of(file, start, stop) for start, stop in ranges]
+    tasks = (SumsTask * len(matrices))(*(matrix.task() for matrix in matrices))
+    native = library()
+    wait = native.start_sums(tasks) if native else None
+    try:
+        yield found
+    finally:
+        if wait:
+            wait()
+    if wait:
+        found.extend(matrix.digest() for matrix in matrices)
+        return
+    for start, stop in ranges:
+        found.append(cross_sum(file, start, stop))
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_DONTNEED, first, stop - first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A range of a file as a matrix of words, the bytes around it, and its sums."""
+
+    head: np.ndarray
+    words: np.ndarray  # (rows, 1021)
+    tail: np.ndarray
+    row_sums: np.ndarray
+    column_sums: np.ndarray
+
+    @classmethod
+    def of(cls, file: np.ndarray, start: int, stop: int) -> "_Matrix":
+        head = min(stop, start + -start % 8)  # words lie on the file's own 8-byte grid
+        rows = (stop - head) // ROW_BYTES
+        tail = head + rows * ROW_BYTES
+        words = file[head:tail].view("<u8").reshape(rows, ROW_WORDS)
+        sums = np.zeros(rows, "<u8"), np.zeros(ROW_WORDS, "<u8")
+        return cls(file[start:head], words, file[tail:stop], *sums)
+
+    def task(self) -> SumsTask:
+        arrays = (self.words, self.row_sums, self.column_sums)
+        words, rows, columns = (array.ctypes.data for array in arrays)
+        return SumsTask(words, len(self.words), rows, columns)
+
+    def digest(self) -> str:
+        size = self.head.nbytes + self.words.nbytes + self.tail.nbytes
+        digest = hashlib.sha256(size.to_bytes(8, "little"))
+        for part in (self.head, self.tail, self.column_sums, self.row_sums):
+            digest.update(part.data)
+        return digest.hexdigest()
 
 
 def cross_sum_of(stream: BinaryIO) -> str:

@@ -4,13 +4,15 @@ import ctypes
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import pyarrow as pa
 import torch
 
 from llm_compression.cores import cores
 from llm_compression.errors import TensorNotFoundError
+from llm_compression.once import Once
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
@@ -40,6 +42,7 @@ class WeightLoader:
             all values with their checksums once, when it is opened. Without it opening still
             checks every byte of the copy but the values.
         threads: decoding threads; by default one for each core this process may use.
+        meanwhile: called once with the open table, while values are checked where that can be.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
@@ -52,10 +55,13 @@ class WeightLoader:
         mapped: bool = False,
         verify: bool = True,
         threads: int | None = None,
+        meanwhile: Callable[[WeightTable], None] = lambda _table: None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
         self._threads = threads or cores()
-        self._mapped = self._map(check_values=verify) if mapped else None
+        other = Once(lambda: meanwhile(self.table))
+        self._mapped = self._map(verify, other) if mapped else None
+        other()
 
     @property
     def spec(self) -> ModelSpec:
@@ -120,10 +126,14 @@ class WeightLoader:
         if self._mapped:
             self._mapped.verify(self.table)
 
-    def _map(self, *, check_values: bool) -> MappedCopy | None:
+    def _map(self, check_values: bool, other: Once[None]) -> MappedCopy | None:  # noqa: FBT001
+        def meanwhile() -> None:
+            with suppress(Exception):  # raised again when all is open
+                other()
+
         path = mapped_path(self.table)
         try:
-            return open_mapped(self.table, path, check_values=check_values)
+            return open_mapped(self.table, path, check_values=check_values, meanwhile=meanwhile)
         except OSError as error:
             warnings.warn(
                 f"cannot write the mapped copy {path} ({error.strerror or error}); decoding the "

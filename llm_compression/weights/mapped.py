@@ -9,17 +9,16 @@ import hashlib
 import itertools
 import json
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from llm_compression.errors import CorruptWeightTableError
 from llm_compression.weights import seal
-from llm_compression.weights.checksum import cross_sum
+from llm_compression.weights.checksum import cross_sums
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import PREFIX, STORAGE
@@ -73,19 +72,20 @@ class MappedCopy:
         """The stored dtypes."""
         return {tensor.dtype for tensor in self.tensors.values()}
 
-    def check_values(self) -> None:
+    def check_values(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Compare every value with its cross sum, at memory speed; pages are let go again.
+
+        ``meanwhile`` is called while they are summed.
 
         Raises:
             CorruptWeightTableError: a tensor differs; the message names it.
         """
-        content = np.frombuffer(self.bytes, np.uint8)
-        for (name, tensor), checksum in zip(self.tensors.items(), self._checksums(), strict=True):
-            stop = tensor.start + tensor.nbytes
-            if cross_sum(content, tensor.start, stop) != checksum:
+        ranges = [(t.start, t.start + t.nbytes) for t in self.tensors.values()]
+        with cross_sums(self.bytes, ranges) as found:
+            meanwhile()
+        for name, given, checksum in zip(self.tensors, found, self._checksums(), strict=True):
+            if given != checksum:
                 raise self._corrupt(f"tensor {name}")
-            first = tensor.start // mmap.PAGESIZE * mmap.PAGESIZE
-            self.bytes.madvise(mmap.MADV_DONTNEED, first, stop - first)
 
     def release(self) -> None:
         """Let all pages go; nothing is lost, as nothing is ever written to them."""

@@ -1,7 +1,7 @@
 """Making the mapped copy of a weight table: where, once, and by one process at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,10 +42,17 @@ def mapped_path(table: WeightTable) -> Path:
     return beside(table) if _is_ours(beside(table)) else cached
 
 
-def open_mapped(table: WeightTable, path: Path, *, check_values: bool = False) -> MappedCopy:
+def open_mapped(
+    table: WeightTable,
+    path: Path,
+    *,
+    check_values: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> MappedCopy:
     """The mapped copy of ``table`` at ``path``; made first if absent, stale or damaged.
 
-    Damage of the values themselves is looked for only with ``check_values``. Safe when several
+    Damage of the values themselves is looked for only with ``check_values``, and ``meanwhile`` may
+    then be called, which must raise nothing. Safe when several
     processes ask at once: one makes it, the others wait.
 
     Raises:
@@ -53,7 +60,7 @@ def open_mapped(table: WeightTable, path: Path, *, check_values: bool = False) -
         OutputError: a file that is no mapped copy stands in its place.
         CorruptWeightTableError: the weight table itself is damaged.
     """
-    if found := _existing(table, path, check_values=check_values):
+    if found := _existing(table, path, check_values=check_values, meanwhile=meanwhile):
         return found
     if path == beside(table) and path.exists() and not _is_ours(path):
         raise OutputError(f"{path} is no mapped copy, so it is left as it is; move it away")
@@ -67,11 +74,17 @@ def open_mapped(table: WeightTable, path: Path, *, check_values: bool = False) -
     return MappedCopy(path, table.fingerprint)
 
 
-def _existing(table: WeightTable, path: Path, *, check_values: bool) -> MappedCopy | None:
+def _existing(
+    table: WeightTable,
+    path: Path,
+    *,
+    check_values: bool,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> MappedCopy | None:
     try:
         found = MappedCopy(path, table.fingerprint) if path.exists() else None
         if found and check_values:
-            found.check_values()
+            found.check_values(meanwhile)
     except WeightTableError:
         return None
     return found

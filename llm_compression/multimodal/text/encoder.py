@@ -19,6 +19,7 @@ from llm_compression.multimodal.text.truncation import Truncation, report_trunca
 from llm_compression.multimodal.trainable import Trainable
 from llm_compression.spec.model import EmbeddingSpec
 from llm_compression.spec.tensors import text_tensors
+from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FileRole
 
 
@@ -68,22 +69,24 @@ class TextEncoder(Pretrained):
             packed=packed,
             compute_dtype=compute_dtype,
             device=device,
+            meanwhile=self._read_tokenizer,
             max_seq_length=max_seq_length,
             truncation=truncation,
             deterministic=deterministic,
         )
-        text, tokenizer, stored = text_parts(self.spec)
+        text, _, stored = text_parts(self.spec)
         if max_seq_length is not None:
             check_count(max_seq_length, "max_seq_length", text.max_tokens)
+        self._tokenizer.max_length = max_seq_length or stored.max_seq_length
         self.deterministic = deterministic
         self._truncation = Truncation.of(truncation)
         weights = self._loader.load_weights(text_tensors(text))
         self._model = TextModel(self.spec, weights, self._compute)
-        self._tokenizer = TextTokenizer(
-            self._loader.table.read_role(FileRole.TOKENIZER),
-            tokenizer,
-            max_seq_length or stored.max_seq_length,
-        )
+
+    def _read_tokenizer(self, table: WeightTable) -> None:
+        _, tokenizer, stored = text_parts(table.manifest.spec)
+        content = table.read_role(FileRole.TOKENIZER)
+        self._tokenizer = TextTokenizer(content, tokenizer, stored.max_seq_length)
 
     @property
     def embedding_spec(self) -> EmbeddingSpec:
