@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # who checks that a device is the cpu pays for no torch
     import numpy as np
     import torch
 
-_NAMES = re.compile(r"cpu|cuda(?::(0|[1-9]\d*))?")
+_NAMES = re.compile(r"cpu(?::0)?|cuda(?::(0|[1-9]\d*))?")
 
 
 def device_of(given: object) -> "torch.device":
@@ -27,7 +27,7 @@ def device_of(given: object) -> "torch.device":
     named = _NAMES.fullmatch(str(given)) if isinstance(given, (str, torch.device)) else None
     if named is None:
         raise InputError(f"device is {given!r}; pass 'cpu', 'cuda' or 'cuda:N'")
-    if named[0] == "cpu":
+    if named[0].startswith("cpu"):  # a tensor's device may be cpu:0, which is the same
         return torch.device("cpu")
     count = torch.cuda.device_count()
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

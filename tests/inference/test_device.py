@@ -20,7 +20,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
 
 
-@pytest.mark.parametrize("given", ["cpu", torch.device("cpu")])
+@pytest.mark.parametrize("given", ["cpu", "cpu:0", torch.device("cpu"), torch.device("cpu", 0)])
 def test_the_cpu(given: object) -> None:
     assert device_of(given) == torch.device("cpu")
 
@@ -44,7 +44,7 @@ def test_a_gpu_that_was_made_current(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["gpu", "mps", "CUDA", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cpu:0", "", " cpu", "meta",
+    ["gpu", "mps", "CUDA", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "cpu:1", "", " cpu", "meta",
      torch.device("meta"), 0, None, b"cpu"],
 )  # fmt: skip
 def test_what_is_no_device(given: object) -> None:
