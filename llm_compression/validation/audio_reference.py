@@ -28,11 +28,14 @@ def run_sounds(
     tensors: Sequence[TensorEntry],
     sounds: Sequence[object],
     sampling_rate: int | None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Taps of the first windows of ``sounds`` by transformers, ``frames`` first, and their noise.
 
     The noise of a tap is its largest change, over its largest value, when every frame moves to the
-    next number above or below it: no two computations in float32 can be asked to agree better.
+    next number above or below it, or is rounded to another ``dtype``: nothing that computes in
+    that type can be asked to agree better.
 
     Raises:
         ParityError: the model has not the modules.
@@ -57,7 +60,7 @@ def run_sounds(
         # the path in double precision; the one on torch differs from it by up to 1e-4
         frames = torch.from_numpy(extractor._np_extract_fbank_features(whole[None], "cpu")).float()
         with tapping(model, tapped, tensors) as moved:
-            encoder(_moved(frames, seed=index))
+            encoder(_moved(frames, dtype, seed=index))
         with tapping(model, tapped, tensors) as taps:
             encoder(frames)
         changes.append({name: float((taps[name] - moved[name]).abs().max()) for name in taps})
@@ -69,8 +72,10 @@ def run_sounds(
     return taken, noise
 
 
-def _moved(frames: torch.Tensor, seed: int) -> torch.Tensor:
-    """Each of ``frames`` one number of its type up or down, drawn by ``seed``."""
+def _moved(frames: torch.Tensor, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    """``frames`` in ``dtype``; in float32 each one number up or down, drawn by ``seed``."""
+    if dtype is not torch.float32:
+        return frames.to(dtype).float()
     drawn = torch.rand(frames.shape, generator=torch.Generator().manual_seed(seed))
     return frames.nextafter((drawn - 0.5) * torch.inf)
 

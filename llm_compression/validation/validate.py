@@ -12,6 +12,7 @@ from llm_compression.conversion.hub import resolve
 from llm_compression.conversion.sentence_transformers import read_modules
 from llm_compression.conversion.source import read_json_object
 from llm_compression.errors import ParityError
+from llm_compression.inference.compute import Compute
 from llm_compression.metrics.similarity import unit_rows
 from llm_compression.multimodal.audio.encoder import AudioEncoder
 from llm_compression.multimodal.pretrained import Device
@@ -159,7 +160,8 @@ def _sounds(
     rate = ours.processor.spec.sampling_rate
     given = sample_sounds(sampling_rate=rate) if sounds is None else sounds
     tensors = run.loader.table.manifest.tensors
-    expected, noise = run_sounds(run.model, ours.spec, tensors, given, rate)
+    dtype = Compute(ours.compute_dtype).dtype
+    expected, noise = run_sounds(run.model, ours.spec, tensors, given, rate, dtype=dtype)
     return (_flat(ours.taps(list(given), sampling_rate=rate)), _flat(expected)), noise
 
 

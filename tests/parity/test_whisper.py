@@ -103,8 +103,9 @@ def test_every_tap_on_speech_and_digits(
 
 
 @pytest.mark.slow
-def test_every_tap_on_the_samples(checkpoint: Path, table: Path) -> None:
-    report = validate(table, checkpoint)
+@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
+def test_every_tap_on_the_samples(compute_dtype: str, checkpoint: Path, table: Path) -> None:
+    report = validate(table, checkpoint, compute_dtype=compute_dtype)
     assert report.passed, report.to_table()
 
 
