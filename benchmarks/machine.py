@@ -22,7 +22,10 @@ _NO_RESULT = (":!benchmarks/results", ":!README.md")  # a run writes these itsel
 
 
 def describe(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
-    """Hardware, system, versions of ``libraries`` and the commit."""
+    """Hardware, system, versions of ``libraries``, whether our core is compiled, the commit."""
+    from llm_compression.inference import trial
+    from llm_compression.native.library import Kind
+
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()
     return {
@@ -33,6 +36,7 @@ def describe(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in libraries},
+        "compiled": trial.usable(Kind.FLOAT32) is not None,
         "load_average": round(os.getloadavg()[0], 2),
         **_commit(),
     }

@@ -106,11 +106,12 @@ def machine_line(stored: Json) -> str:
     start, end = (machine[f"float32_at_{when}"]["median"] for when in ("start", "end"))
     flags = ", ".join(machine["flags"])
     libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
+    core = "; compiled core" if machine.get("compiled") else ""  # older runs know of none
     commit = (machine["commit"] or "unknown")[:12] + (" with changes" if machine["dirty"] else "")
     return (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({flags}), "
         f"{machine['memory_gib']} GiB, {machine['system']}; float32 `torch.matmul` "
         f"{start:.0f} GFLOP/s before the run and {end:.0f} after, "
         f"load average {machine['load_average']:.1f} before. "
-        f"Python {machine['python']}, {libraries}; commit {commit}."
+        f"Python {machine['python']}, {libraries}{core}; commit {commit}."
     )

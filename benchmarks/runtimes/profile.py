@@ -1,7 +1,8 @@
 """`python -m benchmarks.runtimes.profile`: where the milliseconds of each workload are.
 
 Workloads run on one core, where no operator waits for another core and batches come one after
-another; operators are grouped by what they are for, and beside them stands the floor on that core.
+another; operators and the stages of the compiled core are grouped by what they are for, and beside
+them stands the floor on that core.
 Opening a model, which is more than operators, is taken apart by its steps on all cores.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from benchmarks.tables import sections_markdown
 from llm_compression import ArrowEngine, WeightLoader
 from llm_compression.multimodal.text.model import text_parts
 from llm_compression.multimodal.text.tokenizer import TextTokenizer
+from llm_compression.native.library import library
 from llm_compression.weights.schema import FileRole
 
 STANDARD = FOLDER / "profile.json"
@@ -109,12 +112,18 @@ def _taken_apart(work: Work, kind: str, folder: Path) -> dict[Cell, list[float]]
 
 def operators(run: Run, given: Any) -> dict[str, float]:
     """Milliseconds of one run in each of `PARTS` and in the other operators of this thread."""
-    with profile(activities=[ProfilerActivity.CPU]) as taken:
+    native = library()
+    with (
+        native.measured() if native else nullcontext(dict[str, float]()) as compiled,
+        profile(activities=[ProfilerActivity.CPU]) as taken,
+    ):
         run(given)
     found = dict.fromkeys((*PARTS, REST), 0.0)
     for event in taken.key_averages():
         part = next((name for name, known in PARTS.items() if event.key in known), REST)
         found[part] += event.self_cpu_time_total / 1e3
+    for name, seconds in compiled.items():
+        found[name if name in PARTS else REST] += 1e3 * seconds
     return found
 
 

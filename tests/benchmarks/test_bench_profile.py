@@ -12,7 +12,7 @@ from benchmarks.runtimes import ours, profile, retrieval
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
-def test_operators_are_told_apart(kind: str, tiny_table: Path) -> None:
+def test_operators_are_told_apart(kind: str, either_core: str, tiny_table: Path) -> None:
     ids = np.tile(np.arange(3, 19), (20, 1)).tolist()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
