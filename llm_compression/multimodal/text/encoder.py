@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from llm_compression.errors import InputError
 from llm_compression.inference.bind import Tensors
 from llm_compression.inference.compute import Compute
 from llm_compression.inference.device import fetched
@@ -86,7 +87,10 @@ class TextEncoder(Pretrained):
     def _read_tokenizer(self, table: WeightTable) -> None:
         _, tokenizer, stored = text_parts(table.manifest.spec)
         content = table.read_role(FileRole.TOKENIZER)
-        self._tokenizer = TextTokenizer(content, tokenizer, stored.max_seq_length)
+        try:
+            self._tokenizer = TextTokenizer(content, tokenizer, stored.max_seq_length)
+        except InputError as error:
+            raise InputError(f"{table.path}: {error}; convert the checkpoint again") from error
 
     @property
     def embedding_spec(self) -> EmbeddingSpec:
