@@ -17,6 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("llm_compression", "native")
 FLAGS = [
+    "-ffp-contract=off",  # a product is rounded before it is added, but where the source says so
     *("-O3", "-std=gnu11", "-shared", "-fPIC", "-Wall", "-Wextra"),
     *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
     *("-mavx512vnni", "-mavx512bf16"),  # used only where the processor says that it has them
@@ -45,20 +46,22 @@ def compile_library(folder: Path, library: Path) -> bool:
         print("the compiled core is left out: it needs Linux on x86-64 and a C compiler")
         return False
     draft = library.with_suffix(".draft")
-    sources = f'-DSOURCES="{digest(folder)}"'
-    command = [*compiler.split(), *FLAGS, sources, str(folder / "library.c"), "-o", str(draft)]
+    command = [*compiler.split(), *FLAGS, str(folder / "library.c"), "-o", str(draft)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
+        compiled = draft.read_bytes()
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"the compiled core is left out: {error}\n{getattr(error, 'stderr', '')}")
         return False
+    draft.write_bytes(compiled + seal(folder, compiled))
     draft.replace(library)
     return True
 
 
-def digest(folder: Path) -> str:
-    """Of all sources, so that a library that was made of others is not used."""
+def seal(folder: Path, compiled: bytes) -> bytes:
+    """The end of a library, so that one that is damaged or of other sources is not used."""
     found = hashlib.sha256()
     for path in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
         found.update(path.read_bytes())
-    return found.hexdigest()
+    found.update(compiled)
+    return found.digest()

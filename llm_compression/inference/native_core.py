@@ -40,7 +40,13 @@ class NativeCore:
         taps: Taps | None = None,
         rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(N, D) -> (N, D), or (R, D) of ``rows``, as `InferenceCore` does it."""
+        """(N, D) -> (N, D), or (R, D) of ``rows``, as `InferenceCore` does it.
+
+        Raises:
+            ValueError: taps, which are of all rows, are wanted of some.
+        """
+        if taps is not None and rows is not None:
+            raise ValueError("taps are of all rows; leave out rows")
         given = hidden.float().contiguous()
         count = len(given)
         found = given.new_empty(count if rows is None else len(rows), self.width)

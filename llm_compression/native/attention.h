@@ -98,7 +98,8 @@ static float powers(const Heads *heads, float *scores, const float *added, int64
   scale = added ? all(1.0f) : scale;
   top = _mm512_mul_ps(all(_mm512_reduce_max_ps(top)), scale);
   for (int64_t i = 0; i < tokens; i += 16) {
-    __m512 power = exp16(_mm512_fmsub_ps(_mm512_loadu_ps(scores + i), scale, top));
+    __m512 score = _mm512_mul_ps(_mm512_loadu_ps(scores + i), scale); /* rounded, as the top is */
+    __m512 power = exp16(_mm512_sub_ps(score, top));
     power = _mm512_maskz_mov_ps(first(seen - i), power);
     sum = _mm512_add_ps(sum, power);
     if (heads->kind == FLOAT32)

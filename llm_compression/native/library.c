@@ -3,9 +3,6 @@
 #include "core.h"
 #include "sums.h"
 
-/* The digest of the sources that this was compiled from. */
-const char *core_sources(void) { return SOURCES; }
-
 /* Which kinds this processor has the instructions for, as bits 1 << kind. */
 int core_kinds(void) {
   __builtin_cpu_init();
@@ -51,9 +48,11 @@ int64_t core_scratch(const Core *core, const Pass *pass, int threads) {
 /* Runs a pass by so many threads, in scratch memory of as many. */
 void core_run(const Core *core, const Pass *pass, const OpenMP *openmp, int threads,
               void *memory) {
+  if (!pass->rows)
+    return;
   Run run = {.core = core, .pass = pass, .openmp = openmp, .threads = threads};
   lay_out(core, pass, threads, memory, &run.scratch);
-  in_parallel(openmp, threads, work, &run);
+  in_parallel(openmp, threads, run_blocks, &run);
 }
 
 /* Starts to add up in the background; the tasks stay where they are until sums_wait. NULL where the

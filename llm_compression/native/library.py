@@ -13,7 +13,6 @@ from ctypes import (
     Array,
     Structure,
     byref,
-    c_char_p,
     c_double,
     c_float,
     c_int,
@@ -24,6 +23,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llm_compression.cores import cores
 from llm_compression.native.openmp import openmp
 from llm_compression.spec.block import Activation
 
@@ -183,7 +183,7 @@ class Library:
         import torch
 
         rows, numbers = parts[0].shape
-        lanes = numbers // kind.per_lane
+        lanes, threads = numbers // kind.per_lane, min(threads, cores())
         pointers = (c_void_p * len(parts))(*(part.data_ptr() for part in parts))
         panels = -(-len(parts) * rows // 32)
         packed = torch.empty(panels, lanes, 32, dtype=torch.int32, device="cpu")
@@ -194,8 +194,10 @@ class Library:
         return packed
 
     def run(self, core: Core, one: Pass, threads: int) -> None:
-        """One pass by so many threads."""
+        """One pass by so many threads; more than there are cores would wait for each other."""
         import torch
+
+        threads = min(threads, cores())
 
         size = self._core.core_scratch(byref(core), byref(one), threads)
         scratch = torch.empty(size, dtype=torch.uint8, device="cpu")
@@ -227,21 +229,35 @@ class Library:
 
 @functools.cache
 def library() -> Library | None:
-    """The library, None where it was not built or torch has not the OpenMP that it runs on."""
+    """The library, None where it was not built or cannot be used.
+
+    It is damaged or of other sources, the processor has not the instructions that all of it
+    needs, or torch has not the OpenMP that it runs on.
+    """
     threads = openmp()
-    if threads is None or not PATH.exists():
+    if threads is None or not _is_whole(PATH):
         return None
     try:
-        native = ctypes.CDLL(str(PATH))
+        found = Library(ctypes.CDLL(str(PATH)), threads)
     except OSError:  # built for another system
         return None
-    native.core_sources.restype = c_char_p
-    return Library(native, threads) if native.core_sources() == digest(PATH.parent) else None
+    return found if found.runs(Kind.FLOAT32) else None
 
 
-def digest(folder: Path) -> bytes:
-    """Of the sources in ``folder``, as hatch_build.py gives it to the compiler."""
+def _is_whole(path: Path) -> bool:
+    """Whether a library ends in its `seal`."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    size = hashlib.sha256().digest_size
+    return content[-size:] == seal(path.parent, content[:-size])
+
+
+def seal(folder: Path, compiled: bytes) -> bytes:
+    """Of a library and the sources in ``folder``; hatch_build.py puts it behind the library."""
     found = hashlib.sha256()
-    for path in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
-        found.update(path.read_bytes())
-    return found.hexdigest().encode()
+    for source in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
+        found.update(source.read_bytes())
+    found.update(compiled)
+    return found.digest()

@@ -96,7 +96,9 @@ static void norm_row(const float *x, int64_t size, const float *weight, const fl
     __m512 off = _mm512_maskz_sub_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), mean);
     squares = _mm512_fmadd_ps(off, off, squares);
   }
-  __m512 scale = all(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)size + eps));
+  float variance = _mm512_reduce_add_ps(squares) / (float)size;
+  /* beyond float32, 1 / variance would be 0 and hide that */
+  __m512 scale = all(variance - variance + 1.0f / __builtin_sqrtf(variance + eps));
   for (int64_t i = 0; i < size; i += 16) {
     __mmask16 mask = first(size - i);
     __m512 off = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), mean);

@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 
 enum {
-  SPINS = 20000, /* before a waiting thread offers its core to others, about 0.2 ms */
-  TASKS = 8      /* of a stage for each thread, so that none waits long for the last */
+  SPINS = 4000, /* before a waiting thread offers its core to others, some 50 us */
+  TASKS = 8     /* of a stage for each thread, so that none waits long for the last */
 };
 
 /* What is needed of an OpenMP, GNU's libgomp. */

@@ -201,13 +201,46 @@ def test_numbers_that_are_none_stay_none(bad: float, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_scores_beyond_the_range_of_an_exponential(kind: Kind) -> None:
+def test_inner_states_that_are_no_numbers_are_not_hidden(kind: Kind) -> None:
+    core = random_core(depth=1, placement=PRE)
+    up = core.blocks[0].mlp.up
+    assert isinstance(up, Linear)
+    assert up.bias is not None
+    up.bias[3] = float("nan")
+    found = compiled(core, kind)(torch.randn(40, 48), Sequences.of([40]))
+    assert found.isnan().all()
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("placement", NormPlacement)
+def test_states_beyond_what_a_norm_can_square(placement: NormPlacement, kind: Kind) -> None:
+    core = random_core(depth=1, placement=placement)
+    found = compiled(core, kind)(torch.randn(40, 48) * 1e30, Sequences.of([40]))
+    assert found.isnan().any(-1).all()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_no_rows(kind: Kind) -> None:
+    core = compiled(random_core(), kind)
+    assert core(torch.zeros(0, 48), Sequences.of([])).shape == (0, 48)
+    assert core(torch.zeros(0, 48), Sequences.of([0])).shape == (0, 48)
+
+
+def test_taps_of_some_rows() -> None:
+    core = compiled(random_core(), FLOAT32)
+    with pytest.raises(ValueError, match="leave out rows"):
+        core(torch.zeros(4, 48), Sequences.of([4]), {}, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("loud", [1e3, 1e9, 1e12])
+@pytest.mark.parametrize("kind", Kind)
+def test_scores_beyond_the_range_of_an_exponential(kind: Kind, loud: float) -> None:
     core = random_core(depth=1)
     block = core.blocks[0]
     assert isinstance(block.attn.qkv, SeparateQKV)
     q = block.attn.qkv.q
-    loud = replace(block.attn.qkv, q=Linear(q.weight * 1000, q.bias))
-    core = InferenceCore((replace(block, attn=replace(block.attn, qkv=loud)),))
+    qkv = replace(block.attn.qkv, q=Linear(q.weight * loud, q.bias))
+    core = InferenceCore((replace(block, attn=replace(block.attn, qkv=qkv)),))
     found = compiled(core, kind)(torch.randn(40, 48), Sequences.of([40]))
     assert found.isfinite().all()
 

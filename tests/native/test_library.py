@@ -5,17 +5,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from llm_compression import TextEncoder
+from llm_compression.cores import cores
 from llm_compression.inference import trial
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.native_core import NativeCore
 from llm_compression.native import library as library_module
-from llm_compression.native.library import Kind, digest, library
+from llm_compression.native.library import Kind, library, seal
 from llm_compression.weights import checksum
 from llm_compression.weights.checksum import cross_sum, cross_sums
 from llm_compression.weights.mapped import map_file
@@ -51,21 +53,36 @@ def test_is_used_where_it_can_be(tiny_table: Path) -> None:
     assert isinstance(core_of(tiny_table), NativeCore)
 
 
-@pytest.mark.parametrize("what", ["absent", "of other sources", "no library"])
+@pytest.mark.parametrize("what", ["absent", "of other sources", "cut", "changed", "no library"])
 def test_another_library_is_left_alone(
     what: str, tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path / "native.so"
+    if not library_module.PATH.exists():
+        pytest.skip("no compiled library here")
+    good, other = library_module.PATH.read_bytes(), tmp_path / "native.so"
+    for source in [*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]:
+        shutil.copy(source, tmp_path)
+    changed = bytearray(good)
+    changed[len(changed) // 2] ^= 1
+    contents = {"cut": good[:30_000], "changed": bytes(changed), "no library": b"not an ELF file"}
+    if what != "absent":
+        other.write_bytes(contents.get(what, good))
     if what == "of other sources":
-        if not library_module.PATH.exists():
-            pytest.skip("no compiled core here")
-        shutil.copy(library_module.PATH, other)
         (tmp_path / "library.c").write_text("/* newer */")
-    elif what == "no library":
-        other.write_bytes(b"not an ELF file")
     monkeypatch.setattr(library_module, "PATH", other)
     assert library() is None
     assert isinstance(core_of(tiny_table), InferenceCore)
+
+
+def test_a_copy_of_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library() is None:
+        pytest.skip("no compiled library here")
+    for part in SOURCES.iterdir():
+        if part.is_file():
+            shutil.copy(part, tmp_path)
+    monkeypatch.setattr(library_module, "PATH", tmp_path / "native.so")
+    library.cache_clear()
+    assert library() is not None
 
 
 def test_another_openmp(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +91,39 @@ def test_another_openmp(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(core_of(tiny_table), InferenceCore)
 
 
-def test_a_processor_without_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_without_its_instructions(
+    tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the library runs there, checksums neither."""
+    TextEncoder(tiny_table)  # makes the mapped copy, which is summed when it is opened again
     monkeypatch.setattr(library_module.Library, "runs", lambda _self, _kind: False)
+    monkeypatch.setattr(library_module.Library, "start_sums", None)
+    monkeypatch.setattr(library_module.Library, "run", None)
+    assert library() is None
     assert trial.usable(Kind.FLOAT32) is None
+    assert isinstance(core_of(tiny_table), InferenceCore)
+
+
+def test_no_more_threads_than_cores(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = library()
+    if found is None:
+        pytest.skip("no compiled core here")
+    encoder = TextEncoder(tiny_table)
+    wanted, threads = encoder.encode("a cat"), []
+    native, before = found._core, torch.get_num_threads()
+
+    def run(*given: object) -> None:
+        threads.append(given[3])
+        native.core_run(*given)
+
+    stand_in = SimpleNamespace(core_scratch=native.core_scratch, core_run=run)
+    monkeypatch.setattr(found, "_core", stand_in)
+    torch.set_num_threads(64)
+    try:
+        assert np.array_equal(encoder.encode("a cat"), wanted)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [cores()]
 
 
 def test_matrix_units_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,13 +163,14 @@ def test_the_build_and_the_package_name_sources_alike(tmp_path: Path) -> None:
         "sys.modules[name] = types.SimpleNamespace(BuildHookInterface=object)\n"
         "import hatch_build, pathlib\n"
         "folder = pathlib.Path(sys.argv[2])\n"
-        "print(hatch_build.digest(folder))\n"
-        "print(hatch_build.compile_library(folder, pathlib.Path(sys.argv[3])))"
+        "library = pathlib.Path(sys.argv[3])\n"
+        "print(hatch_build.seal(folder, b'code').hex())\n"
+        "print(hatch_build.compile_library(folder, library))"
     )
     root, made = SOURCES.parents[1], tmp_path / "native.so"
     command = [sys.executable, "-c", program, str(root), str(SOURCES), str(made)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert said[0] == digest(SOURCES).decode()
+    assert said[0] == seal(SOURCES, b"code").hex()
     assert (said[-1] == "True") == made.exists()
     broken = subprocess.run(
         command, check=True, capture_output=True, text=True, env={"CC": "false", "PATH": "/bin"}
