@@ -34,3 +34,14 @@ class Linear:
         y = F.linear(x, self.weight, self.bias)
         y = y if self.activation is None else ACTIVATIONS[self.activation](y)
         return y if residual is None else y + residual
+
+
+def plain(linear: LinearMap) -> Linear:
+    """``linear``, which has not been packed.
+
+    Raises:
+        TypeError: it has.
+    """
+    if not isinstance(linear, Linear):
+        raise TypeError(f"{type(linear).__name__} is packed already")
+    return linear

@@ -11,7 +11,7 @@ from llm_compression.inference.attention import SeparateQKV
 from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.int8 import rounded
-from llm_compression.inference.linear import Linear, LinearMap
+from llm_compression.inference.linear import Linear, plain
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps, tap
@@ -51,13 +51,14 @@ class NativeCore:
         count = len(given)
         found = given.new_empty(count if rows is None else len(rows), self.width)
         states = None if taps is None else given.new_empty(2 * len(self.names), *given.shape)
+        wanted = None if rows is None else rows.long().contiguous()
         starts = _starts(sequences)
         scores = None if sequences.scores is None else sequences.scores.float().contiguous()
         one = library.Pass(
             rows=count,
             sequences=library.Sequences(len(starts) - 1, cast(starts, c_void_p), _pointer(scores)),
-            wanted=_pointer(rows),
-            wanted_rows=0 if rows is None else len(rows),
+            wanted=_pointer(wanted),
+            wanted_rows=0 if wanted is None else len(wanted),
             taps=_pointer(states),
             hidden=given.data_ptr(),
             to=found.data_ptr(),
@@ -76,7 +77,7 @@ class NativeCore:
 def fits(core: InferenceCore, kind: Kind) -> bool:
     """Whether the library has what such blocks need: widths that fill its lanes."""
     block = core.blocks[0]
-    width, inner = len(block.attn_norm.weight), len(_plain(block.mlp.down).weight[0])
+    width, inner = len(block.attn_norm.weight), len(plain(block.mlp.down).weight[0])
     size = width // block.attn.num_heads
     if kind is Kind.FLOAT32:
         return True
@@ -109,10 +110,10 @@ def pack(
             scale=first.attn.scale,
         ),
         norm_first=first.norm_placement is NormPlacement.PRE,
-        activation=library.ACTIVATIONS[_plain(first.mlp.up).activation],
+        activation=library.ACTIVATIONS[plain(first.mlp.up).activation],
         depth=len(blocks),
         width=width,
-        inner=len(_plain(first.mlp.up).weight),
+        inner=len(plain(first.mlp.up).weight),
         blocks=blocks,
     )
     names = tuple(block.name for block in core.blocks)
@@ -132,10 +133,10 @@ class _Packing:
             raise TypeError("the attention is packed already")
         qkv = block.attn.qkv
         return library.Block(
-            qkv=self._linear([_plain(qkv.q), _plain(qkv.k), _plain(qkv.v)]),
-            o=self._linear([_plain(block.attn.o)]),
-            up=self._linear([_plain(block.mlp.up)]),
-            down=self._linear([_plain(block.mlp.down)]),
+            qkv=self._linear([plain(qkv.q), plain(qkv.k), plain(qkv.v)]),
+            o=self._linear([plain(block.attn.o)]),
+            up=self._linear([plain(block.mlp.up)]),
+            down=self._linear([plain(block.mlp.down)]),
             attn_norm=self._norm(block.attn_norm),
             mlp_norm=self._norm(block.mlp_norm),
         )
@@ -172,9 +173,3 @@ def _starts(sequences: Sequences) -> "Array[c_int64]":
 
 def _pointer(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def _plain(linear: LinearMap) -> Linear:
-    if not isinstance(linear, Linear):
-        raise TypeError(f"{type(linear).__name__} is packed already")
-    return linear

@@ -11,7 +11,7 @@ from llm_compression.inference import kernels, trial
 from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import Core, InferenceCore
-from llm_compression.inference.linear import Linear, LinearMap
+from llm_compression.inference.linear import Linear, LinearMap, plain
 from llm_compression.inference.mlp import MLP
 from llm_compression.inference.native_core import fits, pack
 from llm_compression.inference.norm import LayerNorm
@@ -82,7 +82,7 @@ class Packer:
         return InferenceCore(tuple(self._block(block) for block in core.blocks))
 
     def _block(self, block: Block) -> Block:
-        up, down = _without_quick_gelu(_plain(block.mlp.up), _plain(block.mlp.down))
+        up, down = _without_quick_gelu(plain(block.mlp.up), plain(block.mlp.down))
         packed = replace(
             block,
             attn=self._attention(block.attn),
@@ -97,7 +97,7 @@ class Packer:
         if not isinstance(attention.qkv, SeparateQKV):
             raise TypeError("the attention is packed already")
         qkv = self.of_blocks(_fused(attention.qkv, attention.scale))
-        o = self.of_blocks(_plain(attention.o))
+        o = self.of_blocks(plain(attention.o))
         return replace(attention, qkv=qkv, o=o, scale=1.0, rounded=self.rounded)
 
 
@@ -107,21 +107,15 @@ def pack_linear(linear: Linear) -> PackedLinear:
     return PackedLinear(kernels.pack_weight(linear.weight), bias, linear.activation)
 
 
-def _plain(linear: LinearMap) -> Linear:
-    if not isinstance(linear, Linear):
-        raise TypeError(f"{type(linear).__name__} is packed already")
-    return linear
-
-
 def _copied(norm: LayerNorm) -> LayerNorm:
     return LayerNorm(norm.weight.clone(), norm.bias.clone(), norm.eps)
 
 
 def _fused(qkv: SeparateQKV, scale: float) -> Linear:
     """One linear map of the three, queries times ``scale``; zeros where one has no bias."""
-    q = _plain(qkv.q)
+    q = plain(qkv.q)
     scaled = Linear(q.weight * scale, None if q.bias is None else q.bias * scale)
-    maps = [scaled, _plain(qkv.k), _plain(qkv.v)]
+    maps = [scaled, plain(qkv.k), plain(qkv.v)]
     weights = [m.weight for m in maps]
     biases = [m.weight.new_zeros(len(m.weight)) if m.bias is None else m.bias for m in maps]
     return Linear(torch.cat(weights), torch.cat(biases))
