@@ -13,6 +13,7 @@ from llm_compression.inference.mlp import MLP
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.spec.block import Activation, BlockSpec
 from llm_compression.spec.tensors import BLOCK, Shape
+from llm_compression.weights.readonly import writable
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -23,12 +24,13 @@ def check_tensors(tensors: Tensors, expected: Mapping[str, Shape]) -> None:
     Raises:
         BindError: lists every missing, unexpected and misshapen tensor.
     """
-    problems = [f"missing: {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected: {name}" for name in tensors if name not in expected]
+    found = {name: tuple(writable(tensor).shape) for name, tensor in tensors.items()}
+    problems = [f"missing: {name}" for name in expected if name not in found]
+    problems += [f"unexpected: {name}" for name in found if name not in expected]
     problems += [
-        f"misshapen: {name} is {list(tensors[name].shape)}, the spec asks for {list(shape)}"
+        f"misshapen: {name} is {list(found[name])}, the spec asks for {list(shape)}"
         for name, shape in expected.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
+        if found.get(name, shape) != shape
     ]
     if problems:
         raise BindError("the tensors do not fit the spec:\n  " + "\n  ".join(problems))

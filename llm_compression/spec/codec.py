@@ -33,7 +33,9 @@ def dumps(value: Any) -> str:
     Raises:
         SpecError: a text holds a lone surrogate, which UTF-8 cannot write.
     """
-    text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        value, default=_step, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -62,16 +64,24 @@ def loads(kind: type[T], text: str, where: str) -> T:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, enums and tuples as dicts, values and lists; `later` defaults are left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        shown = [f for f in fields(value) if not _is_left_out(f, getattr(value, f.name))]
-        return {f.name: to_plain(getattr(value, f.name)) for f in shown}
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, Enum) or is_dataclass(value):
+        return to_plain(_step(value))
     return value
+
+
+def _step(value: Any) -> Any:
+    """One step towards JSON of what is neither: a dataclass as a dict, an enum as its value."""
+    if isinstance(value, Enum):
+        return value.value
+    return {
+        f.name: getattr(value, f.name)
+        for f in fields(value)
+        if not _is_left_out(f, getattr(value, f.name))
+    }
 
 
 def _is_left_out(f: Field[Any], value: object) -> bool:

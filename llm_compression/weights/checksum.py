@@ -78,13 +78,13 @@ class _Matrix:
         rows = (stop - head) // ROW_BYTES
         tail = head + rows * ROW_BYTES
         words = file[head:tail].view("<u8").reshape(rows, ROW_WORDS)
-        sums = np.zeros(rows, "<u8"), np.zeros(ROW_WORDS, "<u8")
-        return cls(file[start:head], words, file[tail:stop], *sums)
+        sums = np.zeros(rows + ROW_WORDS, "<u8")
+        return cls(file[start:head], words, file[tail:stop], sums[:rows], sums[rows:])
 
     def task(self) -> SumsTask:
-        arrays = (self.words, self.row_sums, self.column_sums)
-        words, rows, columns = (array.ctypes.data for array in arrays)
-        return SumsTask(words, len(self.words), rows, columns)
+        sums = self.row_sums.ctypes.data
+        columns = sums + self.row_sums.nbytes
+        return SumsTask(self.words.ctypes.data, len(self.words), sums, columns)
 
     def digest(self) -> str:
         size = self.head.nbytes + self.words.nbytes + self.tail.nbytes
