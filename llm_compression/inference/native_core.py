@@ -4,6 +4,7 @@ from collections.abc import Callable
 from ctypes import Array, c_int64, c_void_p, cast
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 
@@ -12,12 +13,13 @@ from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.int8 import rounded
 from llm_compression.inference.linear import Linear, plain
-from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps, tap
 from llm_compression.native import library
 from llm_compression.native.library import Kind, Library
 from llm_compression.spec.block import NormPlacement
+
+FEW = 32  # rows that the library can run on weights as they are stored; product.h, PANEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class NativeCore:
         """
         if taps is not None and rows is not None:
             raise ValueError("taps are of all rows; leave out rows")
+        if rows is not None and not len(rows):  # an empty tensor has no address to point to
+            return hidden.new_empty(0, self.width)
         given = hidden.float().contiguous()
         count = len(given)
         found = given.new_empty(count if rows is None else len(rows), self.width)
@@ -91,16 +95,38 @@ def pack(
 
     ``release`` is called behind each block, whose own weights nobody reads any more.
     """
-    packing = _Packing(kind, of, [])
-    blocks = (library.Block * len(core.blocks))()
-    for i, block in enumerate(core.blocks):
-        blocks[i] = packing.block(block)
+    packing = _Packing(kind, of, library.room_for(sum(_lanes(b, kind) for b in core.blocks)))
+
+    def block(of_core: Block) -> library.Block:
+        made = _structure(of_core, packing)
         release()
+        return made
+
+    return _assembled(core, kind, of, block, packing.tensors)
+
+
+def as_stored(core: InferenceCore, of: Library) -> NativeCore:
+    """``core``, whose linear maps are plain, on its own weights; for passes of `FEW` rows."""
+    storing = _Storing()
+    return _assembled(
+        core, Kind.FLOAT32, of, lambda block: _structure(block, storing), storing.tensors
+    )
+
+
+def _assembled(
+    core: InferenceCore,
+    kind: Kind,
+    of: Library,
+    block: Callable[[Block], library.Block],
+    tensors: list[torch.Tensor],
+) -> NativeCore:
+    blocks = (library.Block * len(core.blocks))(*map(block, core.blocks))
     first = core.blocks[0]
     width, heads = len(first.attn_norm.weight), first.attn.num_heads
     halved = kind is not Kind.FLOAT32 and of.runs(Kind.BFLOAT16)
     structure = library.Core(
         kind=kind,
+        amx=of.amx,
         heads=library.Heads(
             kind=Kind.BFLOAT16 if halved else Kind.FLOAT32,
             to_kind=Kind.BFLOAT16 if kind is Kind.BFLOAT16 else Kind.FLOAT32,
@@ -108,6 +134,7 @@ def pack(
             size=width // heads,
             causal=first.attn.causal,
             scale=first.attn.scale,
+            amx=of.amx,
         ),
         norm_first=first.norm_placement is NormPlacement.PRE,
         activation=library.ACTIVATIONS[plain(first.mlp.up).activation],
@@ -117,53 +144,109 @@ def pack(
         blocks=blocks,
     )
     names = tuple(block.name for block in core.blocks)
-    return NativeCore(names, width, structure, tuple(packing.tensors), of)
+    return NativeCore(names, width, structure, tuple(tensors), of)
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing:
-    """Makes structures of modules and keeps the tensors that these point to."""
+class _Weights(Protocol):
+    """Makes structures of linear maps, and keeps the tensors that these point to."""
 
-    kind: Kind
-    functions: Library
     tensors: list[torch.Tensor]
 
-    def block(self, block: Block) -> library.Block:
-        if not isinstance(block.attn.qkv, SeparateQKV):
-            raise TypeError("the attention is packed already")
-        qkv = block.attn.qkv
-        return library.Block(
-            qkv=self._linear([plain(qkv.q), plain(qkv.k), plain(qkv.v)]),
-            o=self._linear([plain(block.attn.o)]),
-            up=self._linear([plain(block.mlp.up)]),
-            down=self._linear([plain(block.mlp.down)]),
-            attn_norm=self._norm(block.attn_norm),
-            mlp_norm=self._norm(block.mlp_norm),
+    def linear(self, maps: list[Linear]) -> library.Linear:
+        """One linear map of several of a shape."""
+        ...
+
+    def vector(self, tensor: torch.Tensor) -> int:
+        """Where its float32 numbers stand."""
+        ...
+
+
+class _Storing:
+    """Linear maps by their own weights."""
+
+    def __init__(self) -> None:
+        self.tensors: list[torch.Tensor] = []
+
+    def linear(self, maps: list[Linear]) -> library.Linear:
+        weights = [m.weight.contiguous() for m in maps]
+        self.tensors += weights
+        out, inputs = weights[0].shape
+        return library.Linear(
+            parts=(c_void_p * 3)(*(weight.data_ptr() for weight in weights)),
+            part_rows=out,
+            bias=self.vector(_bias(maps)),
+            inputs=inputs,
+            outputs=len(maps) * out,
         )
 
-    def _linear(self, maps: list[Linear]) -> library.Linear:
-        """One linear map of several; zeros where one has no bias."""
+    def vector(self, tensor: torch.Tensor) -> int:
+        self.tensors.append(tensor.float().contiguous())
+        return self.tensors[-1].data_ptr()
+
+
+class _Packing:
+    """Linear maps by packed copies of their weights, which ``room`` has lanes for."""
+
+    def __init__(self, kind: Kind, functions: Library, room: torch.Tensor) -> None:
+        self.tensors = [room]
+        self._kind, self._functions, self._room = kind, functions, room
+
+    def linear(self, maps: list[Linear]) -> library.Linear:
         steps = sums = None
         weights = [m.weight.contiguous() for m in maps]
-        if self.kind is Kind.BFLOAT16:
+        if self._kind is Kind.BFLOAT16:
             weights = [weight.bfloat16() for weight in weights]
-        if self.kind is Kind.INT8:
+        if self._kind is Kind.INT8:
             codes, found, totals = zip(*map(rounded, weights), strict=True)
             weights = [code.to(torch.int8) for code in codes]
-            steps, sums = self._kept(torch.cat(found)), self._kept(torch.cat(totals))
+            steps, sums = self.vector(torch.cat(found)), self.vector(torch.cat(totals))
         out, inputs = weights[0].shape
-        biases = [m.weight.new_zeros(out) if m.bias is None else m.bias for m in maps]
-        panels = self.functions.pack(self.kind, weights, torch.get_num_threads())
-        self.tensors.append(panels)
-        bias = self._kept(torch.cat(biases))
-        return library.Linear(panels.data_ptr(), bias, steps, sums, inputs, len(maps) * out)
+        panels = self._room[: library.packed_lanes(self._kind, len(maps) * out, inputs)]
+        self._room = self._room[len(panels) :]
+        self._functions.pack(self._kind, weights, torch.get_num_threads(), panels)
+        return library.Linear(
+            panels=panels.data_ptr(),
+            bias=self.vector(_bias(maps)),
+            steps=steps,
+            sums=sums,
+            inputs=inputs,
+            outputs=len(maps) * out,
+        )
 
-    def _norm(self, norm: LayerNorm) -> library.Norm:
-        return library.Norm(self._kept(norm.weight), self._kept(norm.bias), norm.eps)
-
-    def _kept(self, tensor: torch.Tensor) -> int:
+    def vector(self, tensor: torch.Tensor) -> int:
         self.tensors.append(tensor.to(torch.float32, copy=True).contiguous())
         return self.tensors[-1].data_ptr()
+
+
+def _structure(block: Block, by: _Weights) -> library.Block:
+    qkv, *others = _maps(block)
+    norms = (
+        library.Norm(by.vector(norm.weight), by.vector(norm.bias), norm.eps)
+        for norm in (block.attn_norm, block.mlp_norm)
+    )
+    return library.Block(by.linear(qkv), *map(by.linear, others), *norms)
+
+
+def _maps(block: Block) -> list[list[Linear]]:
+    """The linear maps of a block, those in a list as one."""
+    if not isinstance(block.attn.qkv, SeparateQKV):
+        raise TypeError("the attention is packed already")
+    qkv, mlp = block.attn.qkv, block.mlp
+    maps = ([qkv.q, qkv.k, qkv.v], [block.attn.o], [mlp.up], [mlp.down])
+    return [[plain(m) for m in together] for together in maps]
+
+
+def _lanes(block: Block, kind: Kind) -> int:
+    return sum(
+        library.packed_lanes(kind, len(maps) * len(maps[0].weight), maps[0].weight.shape[1])
+        for maps in _maps(block)
+    )
+
+
+def _bias(maps: list[Linear]) -> torch.Tensor:
+    """(out,) of all; zeros where one has no bias."""
+    biases = [m.weight.new_zeros(len(m.weight)) if m.bias is None else m.bias for m in maps]
+    return biases[0] if len(biases) == 1 else torch.cat(biases)
 
 
 def _starts(sequences: Sequences) -> "Array[c_int64]":

@@ -11,11 +11,13 @@ from llm_compression.inference import kernels, trial
 from llm_compression.inference.attention import Attention, SeparateQKV
 from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import Core, InferenceCore
+from llm_compression.inference.lazy_core import LazyCore
 from llm_compression.inference.linear import Linear, LinearMap, plain
 from llm_compression.inference.mlp import MLP
 from llm_compression.inference.native_core import fits, pack
+from llm_compression.inference.native_norm import native_norm
 from llm_compression.inference.norm import LayerNorm
-from llm_compression.native.library import Kind
+from llm_compression.native.library import Kind, Library
 from llm_compression.spec.block import Activation
 
 M = TypeVar("M")
@@ -67,7 +69,8 @@ class Packer:
         elif isinstance(module, Linear):
             packed = self.of_towers(module)
         elif isinstance(module, LayerNorm):
-            packed = _copied(module)
+            library = self._library()
+            packed = native_norm(module, library) if library else _copied(module)
         elif isinstance(module, tuple):
             packed = tuple(self(part) for part in module)
         elif dataclasses.is_dataclass(module) and not isinstance(module, type):
@@ -75,9 +78,14 @@ class Packer:
             packed = type(module)(**{name: self(value) for name, value in fields.items()})
         return packed  # type: ignore[no-any-return]
 
+    def _library(self) -> Library | None:
+        return trial.usable(self.native) if self.native is not None else None
+
     def _core(self, core: InferenceCore) -> Core:
-        library = trial.usable(self.native) if self.native is not None else None
+        library = self._library()
         if library and self.native is not None and fits(core, self.native):
+            if self.native is Kind.FLOAT32:
+                return LazyCore(core, library, self.release)
             return pack(core, self.native, library, self.release)
         return InferenceCore(tuple(self._block(block) for block in core.blocks))
 

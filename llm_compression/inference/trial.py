@@ -31,7 +31,7 @@ _BOUNDS = {Kind.FLOAT32: 1e-4, Kind.BFLOAT16: 0.1, Kind.INT8: 0.1}
 def usable(kind: Kind) -> Library | None:
     """The library, if it was built, if the processor has its instructions, and it is right."""
     found = library()
-    if found is None or not found.runs(kind) or _has_matrix_units(kind):
+    if found is None or not found.runs(kind):
         return None
     with torch.inference_mode():
         states = pack(sample_core(), kind, found)(sample_states(), SAMPLE)

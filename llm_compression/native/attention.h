@@ -21,6 +21,7 @@ typedef struct {
   int64_t count, size;
   int causal;
   float scale; /* of scores, more than 0 */
+  int amx;
 } Heads;
 
 enum { PART = 512 }; /* queries of a task where there are few heads for many threads */
@@ -51,7 +52,7 @@ INLINE int64_t values_lanes(const Heads *heads, int64_t tokens) {
 /* Lanes of memory that a thread needs for sequences of so many tokens. */
 static int64_t attention_lanes(const Heads *heads, int64_t tokens) {
   return keys_lanes(heads, tokens) + values_lanes(heads, tokens) +
-         TILE_ROWS * scores_stride(tokens);
+         product_of(heads->kind, heads->amx)->rows * scores_stride(tokens);
 }
 
 static AttentionScratch attention_scratch(const Heads *heads, int64_t tokens, uint32_t *memory) {
@@ -131,23 +132,23 @@ static void give_means(const Heads *heads, const uint32_t *means, const float *s
     }
 }
 
-/* Up to 14 queries, the first of them the sequence's `query`th, by packed keys and values. */
+/* A tile of queries, the first of them the sequence's `query`th, by packed keys and values. */
 static void attend(const Heads *heads, Rows queries, int64_t query, int rows, int64_t tokens,
                    const float *added, AttentionScratch scratch, Rows to) {
-  Kind kind = heads->kind;
-  int64_t stride = scores_stride(tokens), lanes = lanes_of(kind, heads->size);
+  const Product *by = product_of(heads->kind, heads->amx);
+  int64_t stride = scores_stride(tokens), lanes = lanes_of(by->kind, heads->size);
   int64_t seen = heads->causal ? query + rows : tokens;
-  float sums[TILE_ROWS];
-  _Alignas(64) uint32_t means[TILE_ROWS * PANEL];
+  float sums[MOST_ROWS];
+  _Alignas(64) uint32_t means[MOST_ROWS * PANEL];
   for (int64_t key = 0; key < seen; key += PANEL)
-    TILES[kind](rows, queries.lanes, queries.stride, scratch.keys + key * lanes, lanes,
-                scratch.scores + key, stride);
+    by->tile(rows, queries.lanes, queries.stride, scratch.keys + key * lanes, lanes,
+             (Fetch){scratch.keys, 0}, scratch.scores + key, stride);
   for (int r = 0; r < rows; r++)
     sums[r] = powers(heads, (float *)(scratch.scores + r * stride), added,
                      heads->causal ? query + r + 1 : seen, seen);
   for (int64_t column = 0; column < heads->size; column += PANEL) {
-    TILES[kind](rows, scratch.scores, stride, scratch.values + column * lanes_of(kind, tokens),
-                lanes_of(kind, seen), means, PANEL);
+    by->tile(rows, scratch.scores, stride, scratch.values + column * lanes_of(by->kind, tokens),
+             lanes_of(by->kind, seen), (Fetch){scratch.values, 0}, means, PANEL);
     give_means(heads, means, sums, rows, column, to);
   }
 }
@@ -167,7 +168,7 @@ static void attend_head(const Heads *heads, Rows qkv, int64_t row, int64_t token
     pack_panel(columns, lanes, scratch.keys + key * lanes);
   }
   pack_values(heads->kind, values.lanes, values.stride, tokens, heads->size, scratch.values);
-  int64_t tiles = ceil_div(to - from, TILE_ROWS);
+  int64_t tiles = ceil_div(to - from, product_of(heads->kind, heads->amx)->rows);
   for (int64_t t = 0; t < tiles; t++) {
     int64_t query = from + t * (to - from) / tiles;
     int rows = (int)(from + (t + 1) * (to - from) / tiles - query);

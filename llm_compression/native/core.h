@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
   const Core *core;
   const Pass *pass;
+  const Product *by;
   const Scratch *scratch;
   Team team;
   Rows hidden, mixed; /* those of rows that are still wanted */
@@ -112,14 +113,24 @@ INLINE Rows given(const Worker *w) {
   return w->core->kind == FLOAT32 && !w->core->norm_first ? w->hidden : w->scratch->given;
 }
 
+/* Rows through a linear map. */
+static void through(Worker *w, const Linear *map, Rows from, Scales scales, int64_t rows,
+                    Target to) {
+  const Scratch *s = w->scratch;
+  if (map->panels)
+    linear(&w->team, w->by, map, from, scales, rows, to);
+  else
+    stored_linear(&w->team, map, from, rows, to, s->turned + w->team.number * s->turned_lanes);
+  charge(w, LINEAR_MAPS);
+}
+
 static void attention_sublayer(Worker *w, const Block *block, int last) {
   const Core *core = w->core;
   const Scratch *s = w->scratch;
   AttentionScratch own = attention_scratch(&core->heads, longest(w->pass->sequences),
                                            s->attention + w->team.number * s->attention_lanes);
-  linear(&w->team, core->kind, &block->qkv, given(w), s->scales, w->rows,
+  through(w, &block->qkv, given(w), s->scales, w->rows,
          (Target){core->heads.kind, s->qkv, NONE, 0});
-  charge(w, LINEAR_MAPS);
   attention(&w->team, &core->heads, w->pass->sequences, s->qkv, own, w->mixed);
   charge(w, ATTENTION);
   if (last && w->pass->wanted)
@@ -127,9 +138,8 @@ static void attention_sublayer(Worker *w, const Block *block, int last) {
   if (core->kind == INT8)
     give(w, NULL, 0, w->mixed, core->width, w->rows, s->given, s->scales);
   Rows mixed = core->kind == INT8 ? s->given : w->mixed;
-  linear(&w->team, core->kind, &block->o, mixed, s->scales, w->rows,
+  through(w, &block->o, mixed, s->scales, w->rows,
          (Target){FLOAT32, w->hidden, NONE, 1});
-  charge(w, LINEAR_MAPS);
 }
 
 static void mlp_sublayer(Worker *w, const Block *block) {
@@ -139,14 +149,12 @@ static void mlp_sublayer(Worker *w, const Block *block) {
   Rows from = given(w);
   for (int64_t row = 0; row < w->rows; row += CHUNK) {
     int64_t rows = w->rows - row < CHUNK ? w->rows - row : CHUNK;
-    linear(&w->team, kind, &block->up, rows_at(FLOAT32, from, row, 0),
+    through(w, &block->up, rows_at(FLOAT32, from, row, 0),
            scales_from(s->scales, row), rows, (Target){inner_kind, s->inner, core->activation, 0});
-    charge(w, LINEAR_MAPS);
     if (kind == INT8)
       give(w, NULL, 0, s->inner, core->inner, rows, s->codes, s->inner_scales);
-    linear(&w->team, kind, &block->down, kind == INT8 ? s->codes : s->inner, s->inner_scales, rows,
+    through(w, &block->down, kind == INT8 ? s->codes : s->inner, s->inner_scales, rows,
            (Target){FLOAT32, rows_at(FLOAT32, w->hidden, row, 0), NONE, 1});
-    charge(w, LINEAR_MAPS);
   }
 }
 
@@ -159,13 +167,15 @@ static void run_blocks(void *of) {
   Run *run = of;
   const Core *core = run->core;
   const Pass *pass = run->pass;
-  Team team = {&run->meeting, 1, 0};
-  if (run->threads > 1) { /* OpenMP may have given fewer */
-    team.size = run->openmp->size();
-    team.number = run->openmp->number();
-  }
-  Worker w = {core, pass, &run->scratch, team, run->scratch.hidden, run->scratch.mixed, pass->rows,
-              pass->seconds ? now() : 0};
+  Worker w = {.core = core,
+              .pass = pass,
+              .by = product_of(core->kind, core->amx),
+              .scratch = &run->scratch,
+              .team = team_here(&run->meeting, run->openmp, run->threads),
+              .hidden = run->scratch.hidden,
+              .mixed = run->scratch.mixed,
+              .rows = pass->rows,
+              .since = pass->seconds ? now() : 0};
   copy(&w.team, (const uint32_t *)pass->hidden, core->width, NULL, w.rows, core->width,
        w.hidden.lanes, w.hidden.stride);
   charge(&w, COPIES);
@@ -189,4 +199,6 @@ static void run_blocks(void *of) {
   copy(&w.team, w.hidden.lanes, w.hidden.stride, NULL, w.rows, core->width, (uint32_t *)pass->to,
        core->width);
   charge(&w, COPIES);
+  amx_release();
+  team_leave(&w.team);
 }

@@ -13,16 +13,24 @@ int core_kinds(void) {
          (__builtin_cpu_supports("avx512vnni") ? 1 << INT8 : 0);
 }
 
+/* Whether this process may use the matrix units of AMX. */
+int core_amx(void) {
+  __builtin_cpu_init();
+  return core_kinds() && amx_allowed();
+}
+
 typedef struct {
   const uint32_t *const *parts;
   int64_t count, rows, lanes;
   uint32_t *to;
+  const OpenMP *openmp;
+  int threads;
   Meeting meeting;
 } Packing;
 
 static void pack_panels(void *of) {
   Packing *p = of;
-  Team team = {&p->meeting, 0, 0};
+  Team team = team_here(&p->meeting, p->openmp, p->threads);
   TEAM_TASKS(&team, panel, ceil_div(p->count * p->rows, PANEL)) {
     const uint32_t *columns[PANEL];
     for (int64_t i = 0, row = panel * PANEL; i < PANEL; i++, row++)
@@ -30,12 +38,13 @@ static void pack_panels(void *of) {
           row < p->count * p->rows ? p->parts[row / p->rows] + row % p->rows * p->lanes : NULL;
     pack_panel(columns, p->lanes, p->to + panel * PANEL * p->lanes);
   }
+  team_leave(&team);
 }
 
 /* Packs so many matrices of (rows, lanes) as one, their rows one after another. */
 void core_pack(const uint32_t *const *parts, int64_t count, int64_t rows, int64_t lanes,
                const OpenMP *openmp, int threads, uint32_t *to) {
-  Packing packing = {parts, count, rows, lanes, to, {0}};
+  Packing packing = {parts, count, rows, lanes, to, openmp, threads, {0}};
   in_parallel(openmp, threads, pack_panels, &packing);
 }
 
@@ -55,13 +64,19 @@ void core_run(const Core *core, const Pass *pass, const OpenMP *openmp, int thre
   in_parallel(openmp, threads, run_blocks, &run);
 }
 
+/* Norms so many rows, which stand one after another. */
+void core_norm(const Norm *norm, const float *rows, int64_t count, int64_t width, float *to) {
+  for (int64_t r = 0; r < count; r++)
+    norm_row(rows + r * width, width, norm->weight, norm->bias, norm->eps, to + r * width);
+}
+
 /* Starts to add up in the background; the tasks stay where they are until sums_wait. NULL where the
    system has no thread for it. */
 Sums *sums_start(const SumsTask *tasks, int64_t count) {
   Sums *sums = malloc(sizeof *sums);
   if (!sums)
     return NULL;
-  *sums = (Sums){.tasks = tasks, .count = count};
+  *sums = (Sums){.tasks = tasks, .count = count, .core = sched_getcpu()};
   if (!pthread_create(&sums->thread, NULL, add_up, sums))
     return sums;
   free(sums);

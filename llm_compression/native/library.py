@@ -6,8 +6,9 @@ It is built with the package where there is a C compiler, and asks the processor
 import ctypes
 import functools
 import hashlib
+import mmap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import (
     POINTER,
     Array,
@@ -62,6 +63,8 @@ class Linear(Structure):
 
     _fields_ = (
         ("panels", c_void_p),
+        ("parts", c_void_p * 3),
+        ("part_rows", c_int64),
         ("bias", c_void_p),
         ("steps", c_void_p),
         ("sums", c_void_p),
@@ -99,6 +102,7 @@ class Heads(Structure):
         ("size", c_int64),
         ("causal", c_int),
         ("scale", c_float),
+        ("amx", c_int),
     )
 
 
@@ -107,6 +111,7 @@ class Core(Structure):
 
     _fields_ = (
         ("kind", c_int),
+        ("amx", c_int),
         ("heads", Heads),
         ("norm_first", c_int),
         ("activation", c_int),
@@ -168,9 +173,11 @@ class Library:
         self._openmp = OpenMP(*(ctypes.cast(getattr(threads, n), c_void_p) for n in names))
         self._core = core
         self._seconds: Array[c_double] | None = None
+        self.amx = bool(core.core_amx())  # whether products are by its matrix units
         core.core_scratch.restype = c_int64
         matrices = (POINTER(c_void_p), c_int64, c_int64, c_int64)
         core.core_pack.argtypes = (*matrices, POINTER(OpenMP), c_int, c_void_p)
+        core.core_norm.argtypes = (POINTER(Norm), c_void_p, c_int64, c_int64, c_void_p)
         core.sums_start.argtypes, core.sums_start.restype = (c_void_p, c_int64), c_void_p
         core.sums_wait.argtypes = (c_void_p,)
 
@@ -178,20 +185,19 @@ class Library:
         """Whether this processor has the instructions."""
         return bool(self._core.core_kinds() >> kind & 1)
 
-    def pack(self, kind: Kind, parts: "list[torch.Tensor]", threads: int) -> "torch.Tensor":
-        """Matrices (out, in) of one shape, as one whose rows stand one after another, packed."""
-        import torch
+    def pack(
+        self, kind: Kind, parts: "list[torch.Tensor]", threads: int, to: "torch.Tensor"
+    ) -> None:
+        """Matrices (out, in) of one shape, as one whose rows stand one after another, packed.
 
+        ``to`` has `packed_lanes` of 32 bits.
+        """
         rows, numbers = parts[0].shape
-        lanes, threads = numbers // kind.per_lane, min(threads, cores())
         pointers = (c_void_p * len(parts))(*(part.data_ptr() for part in parts))
-        panels = -(-len(parts) * rows // 32)
-        packed = torch.empty(panels, lanes, 32, dtype=torch.int32, device="cpu")
         # fmt: off
-        self._core.core_pack(pointers, len(parts), rows, lanes, byref(self._openmp), threads,
-                             packed.data_ptr())
+        self._core.core_pack(pointers, len(parts), rows, numbers // kind.per_lane,
+                             byref(self._openmp), min(threads, cores()), to.data_ptr())
         # fmt: on
-        return packed
 
     def run(self, core: Core, one: Pass, threads: int) -> None:
         """One pass by so many threads; more than there are cores would wait for each other."""
@@ -205,6 +211,12 @@ class Library:
         seconds = self._seconds  # stays until the pass is done, whoever ends measuring
         one.seconds = None if seconds is None else ctypes.addressof(seconds)
         self._core.core_run(byref(core), byref(one), byref(self._openmp), threads, pointer)
+
+    def norm(self, norm: Norm, rows: "torch.Tensor", to: "torch.Tensor") -> None:
+        """Rows (..., D), float32 and one after another, normed; in this thread."""
+        width = rows.shape[-1]
+        count = rows.numel() // width
+        self._core.core_norm(byref(norm), rows.data_ptr(), count, width, to.data_ptr())
 
     @contextmanager
     def measured(self) -> Iterator[dict[str, float]]:
@@ -225,6 +237,24 @@ class Library:
         """
         started = self._core.sums_start(tasks, len(tasks))
         return None if started is None else lambda: self._core.sums_wait(started)
+
+
+def packed_lanes(kind: Kind, out: int, inputs: int) -> int:
+    """Lanes of 32 bits that a matrix (out, in) takes when it is packed; product.h."""
+    return -(-out // 32) * 32 * (inputs // kind.per_lane)
+
+
+def room_for(lanes: int) -> "torch.Tensor":
+    """(lanes,) of 32 bits on pages as large as the system gives.
+
+    A pass reads all weights, and looking up 4 KiB pages of them took 1/20 of a short text's time.
+    """
+    import torch
+
+    room = mmap.mmap(-1, 4 * lanes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a system without large pages
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(room, dtype=torch.int32)
 
 
 @functools.cache

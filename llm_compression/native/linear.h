@@ -6,7 +6,9 @@
 #include "team.h"
 
 typedef struct {
-  const uint32_t *panels;    /* (out, in) packed */
+  const uint32_t *panels;    /* (out, in) packed, or NULL: the rows of these parts */
+  const uint32_t *parts[3];  /* (part_rows, in) float32 each, as stored */
+  int64_t part_rows;
   const float *bias;         /* (out), or NULL */
   const float *steps, *sums; /* (out) of INT8: what 1 stands for, and the sum of a row's weights */
   int64_t in, out;
@@ -27,7 +29,7 @@ typedef struct {
 
 enum { CACHED = 64 << 10 };     /* lanes of rows that stay in L2 */
 
-/* The rows of a tile, after its sums: up to 14 by 32. */
+/* The rows of a tile, after its sums: (rows, 32). */
 static void finish(Kind kind, const Linear *linear, const uint32_t *sums, Scales scales,
                    int64_t row, int rows, int64_t column, Target to) {
   for (int half = 0; half < PANEL; half += 16, column += 16) {
@@ -61,25 +63,36 @@ static void finish(Kind kind, const Linear *linear, const uint32_t *sums, Scales
   }
 }
 
+/* Tile number `tile` of so many fetches its share of the panel behind this one. A single tile would
+   only fetch what the next one does as early. */
+INLINE Fetch next_panel(const uint32_t *panel, int64_t lanes, int64_t tile, int64_t tiles) {
+  int64_t step = tiles > 1 ? PANEL / tiles : 0;
+  return (Fetch){tiles > 1 ? panel + lanes * (PANEL + tile * step) : panel, step};
+}
+
 /* All of `count` rows through a map, by the team. */
-static void linear(Team *team, Kind kind, const Linear *map, Rows from, Scales scales,
+static void linear(Team *team, const Product *by, const Linear *map, Rows from, Scales scales,
                    int64_t count, Target to) {
-  int64_t lanes = lanes_of(kind, map->in), panels = ceil_div(map->out, PANEL);
-  int64_t tiles = ceil_div(count, TILE_ROWS), cached = CACHED / (TILE_ROWS * from.stride);
+  int64_t lanes = lanes_of(by->kind, map->in), panels = ceil_div(map->out, PANEL);
+  int64_t tiles = ceil_div(count, by->rows), cached = CACHED / (by->rows * from.stride);
   int64_t blocks = ceil_div(tiles, cached > 2 ? cached : 2), wanted = TASKS * team->size;
   int64_t parts = blocks >= wanted ? 1 : ceil_div(wanted, blocks);
   parts = parts > panels ? panels : parts;
   TEAM_TASKS(team, task, blocks * parts) {
     int64_t block = task / parts, part = task % parts;
-    for (int64_t p = part * panels / parts; p < (part + 1) * panels / parts; p++)
-      for (int64_t t = block * tiles / blocks; t < (block + 1) * tiles / blocks; t++) {
+    int64_t from_tile = block * tiles / blocks, to_tile = (block + 1) * tiles / blocks;
+    for (int64_t p = part * panels / parts; p < (part + 1) * panels / parts; p++) {
+      const uint32_t *panel = map->panels + p * lanes * PANEL;
+      for (int64_t t = from_tile; t < to_tile; t++) {
         int64_t row = t * count / tiles;
         int rows = (int)((t + 1) * count / tiles - row);
-        _Alignas(64) uint32_t sums[TILE_ROWS * PANEL];
-        TILES[kind](rows, from.lanes + row * from.stride, from.stride,
-                    map->panels + p * lanes * PANEL, lanes, sums, PANEL);
-        finish(kind, map, sums, scales, row, rows, p * PANEL, to);
+        _Alignas(64) uint32_t sums[MOST_ROWS * PANEL];
+        by->tile(rows, from.lanes + row * from.stride, from.stride,
+                 panel, lanes, next_panel(panel, lanes, t - from_tile, to_tile - from_tile), sums,
+                 PANEL);
+        finish(by->kind, map, sums, scales, row, rows, p * PANEL, to);
       }
+    }
   }
   team_wait(team);
 }

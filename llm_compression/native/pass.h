@@ -3,7 +3,7 @@
 #pragma once
 
 #include "attention.h"
-#include "linear.h"
+#include "stored.h"
 
 typedef struct {
   const float *weight, *bias;
@@ -17,12 +17,15 @@ typedef struct {
 
 typedef struct {
   Kind kind;
+  int amx; /* whether products are by its matrix units, where a kind has them */
   Heads heads;
   int norm_first;
   Activation activation;
   int64_t depth, width, inner;
   const Block *blocks;
 } Core;
+
+INLINE int is_packed(const Core *core) { return core->blocks[0].o.panels != NULL; }
 
 /* Of a pass, for who wants to know where its time goes. */
 typedef enum { LINEAR_MAPS, ATTENTION, NORMS, COPIES, PARTS } Part;
@@ -45,7 +48,8 @@ typedef struct {
   Rows chosen_hidden, chosen_mixed; /* of the rows that are wanted */
   Scales scales, inner_scales;
   uint32_t *attention; /* attention_lanes for each thread */
-  int64_t attention_lanes;
+  uint32_t *turned;    /* turned_lanes for each thread, where weights are as they are stored */
+  int64_t attention_lanes, turned_lanes;
 } Scratch;
 
 INLINE uint32_t *take(uint32_t *memory, int64_t *used, int64_t lanes) {
@@ -83,5 +87,7 @@ static int64_t lay_out(const Core *core, const Pass *pass, int threads, uint32_t
   is->inner_scales = take_scales(memory, &used, chunk);
   is->attention_lanes = attention_lanes(&core->heads, longest(pass->sequences)) / 16 * 16 + 16;
   is->attention = take(memory, &used, threads * is->attention_lanes);
+  is->turned_lanes = is_packed(core) ? 0 : PANEL * (width > core->inner ? width : core->inner);
+  is->turned = take(memory, &used, threads * is->turned_lanes);
   return used;
 }

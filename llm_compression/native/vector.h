@@ -9,6 +9,10 @@
 
 INLINE __m512 all(float x) { return _mm512_set1_ps(x); }
 
+/* Bring a cache line into the first or the second cache; where no memory is, nothing happens. */
+INLINE void prefetch(const void *line) { _mm_prefetch((const char *)line, _MM_HINT_T0); }
+INLINE void prefetch_far(const void *line) { _mm_prefetch((const char *)line, _MM_HINT_T1); }
+
 INLINE __mmask16 first(int64_t count) { /* of 16 */
   return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
 }

@@ -11,13 +11,15 @@ import torch
 
 from llm_compression import ArrowEngine, AudioEncoder, CLIPEngine, TextEncoder, VisionEncoder
 from llm_compression.inference import kernels, trial
-from llm_compression.inference.native_core import NativeCore
+from llm_compression.inference.lazy_core import LazyCore
 from llm_compression.inference.packing import PackedLinear
-from llm_compression.native.library import Library
+from llm_compression.native.library import Kind, Library
 from tests.clip_checkpoints import pictures
 from tests.whisper_checkpoints import noise, tone
 
 TEXTS = ["the cat sits on a mat", "red", "a dog runs , unable . " * 3, "red"]
+
+LONG = "a cat sits on the mat . " * 8
 
 
 def resident(tensors: Iterable[torch.Tensor]) -> float:
@@ -92,10 +94,11 @@ def test_packed_weights_are_held_once(mapped: bool, either_core: str, minilm_tab
     if not kernels.can_pack(torch.float32):
         pytest.skip("this torch has no packed linear maps on this processor")
     encoder = TextEncoder(minilm_table, mapped=mapped)
-    encoder.encode("a cat sits on the mat")
+    encoder.encode(LONG)
     core = encoder._model._parts()[0].core
     if either_core == "compiled":
-        assert isinstance(core, NativeCore)
+        assert isinstance(core, LazyCore)
+        assert core._plain is None
     else:
         for block in core.blocks:
             for linear in (block.attn.qkv, block.attn.o, block.mlp.up, block.mlp.down):
@@ -103,8 +106,19 @@ def test_packed_weights_are_held_once(mapped: bool, either_core: str, minilm_tab
     if mapped:  # pages of 2 MiB reach a little beyond the embedding tables
         assert resident(block_weights(encoder)) < 0.1
         plain = TextEncoder(minilm_table, packed=False)
-        plain.encode("a cat sits on the mat")
+        plain.encode(LONG)
         assert resident(block_weights(plain)) == 1.0
+
+
+def test_a_first_short_text_makes_no_copy(minilm_table: Path) -> None:
+    if trial.usable(Kind.FLOAT32) is None:
+        pytest.skip("no compiled core here")
+    encoder = TextEncoder(minilm_table)
+    short = encoder.encode("a cat sits on the mat")
+    assert resident(block_weights(encoder)) == 1.0
+    encoder.encode(LONG)
+    assert resident(block_weights(encoder)) < 0.1
+    assert np.array_equal(encoder.encode("a cat sits on the mat"), short)
 
 
 def block_weights(encoder: TextEncoder) -> list[torch.Tensor]:

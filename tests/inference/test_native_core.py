@@ -12,7 +12,7 @@ from llm_compression.inference.block import Block
 from llm_compression.inference.inference_core import InferenceCore
 from llm_compression.inference.linear import Linear
 from llm_compression.inference.mlp import MLP
-from llm_compression.inference.native_core import NativeCore, fits, pack
+from llm_compression.inference.native_core import FEW, NativeCore, as_stored, fits, pack
 from llm_compression.inference.norm import LayerNorm
 from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
@@ -26,6 +26,16 @@ FLOAT32, BFLOAT16, INT8 = Kind
 BOUNDS = {FLOAT32: 3e-6, BFLOAT16: 2e-2, INT8: 4e-2}
 LENGTHS = [[1], [16], [14, 15], [5, 4, 3, 1], [33] * 40, [130], [700, 3], [1] * 300]
 SHAPES = [(24, 40, 3), (40, 52, 2), (64, 96, 1), (96, 64, 1), (384, 1536, 12)]
+
+
+@pytest.fixture(autouse=True, params=["vectors", "matrix units"])
+def _units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = usable(FLOAT32)
+    if library is None:
+        return
+    if request.param == "matrix units" and not library.amx:
+        pytest.skip("no matrix units here")
+    monkeypatch.setattr(library, "amx", request.param == "matrix units")
 
 
 def random_core(
@@ -171,7 +181,7 @@ def test_rows_that_are_wanted_alone(placement: NormPlacement, kind: Kind) -> Non
     sequences = Sequences.of([30, 20, 10])
     every = core(hidden, sequences)
     few = torch.tensor([59, 0, 31, 31])
-    for rows in (few, few.int(), torch.arange(60)[::7], torch.arange(200) % 60):
+    for rows in (few, few.int(), torch.arange(60)[::7], torch.arange(200) % 60, few[:0]):
         assert torch.equal(core(hidden, sequences, None, rows), every[rows])
 
 
@@ -260,6 +270,28 @@ def test_states_that_lie_otherwise_in_memory(kind: Kind) -> None:
     core, hidden = compiled(random_core(), kind), torch.randn(48, 30).T
     sequences = Sequences.of([20, 10])
     assert torch.equal(core(hidden, sequences), core(hidden.contiguous(), sequences))
+
+
+@pytest.mark.parametrize("placement", NormPlacement)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("width", "inner", "heads"), [*SHAPES, (35, 27, 5)])
+def test_stored_weights_give_the_same_bits(
+    width: int, inner: int, heads: int, causal: bool, placement: NormPlacement
+) -> None:
+    core = random_core(width, inner, heads, causal=causal, placement=placement, key_bias=False)
+    packed, functions = compiled(core, FLOAT32), usable(FLOAT32)
+    assert functions is not None
+    stored = as_stored(core, functions)
+    for lengths in ([1], [16], [17], [FEW], [5, 11], [9, 1, 12], [0]):
+        hidden, sequences = torch.randn(sum(lengths), width), Sequences.of(lengths)
+        taps: tuple[Taps, Taps] = ({}, {})
+        found = [
+            one(hidden, sequences, into) for one, into in zip((stored, packed), taps, strict=True)
+        ]
+        assert torch.equal(*found)
+        assert all(torch.equal(taps[0][name], taps[1][name]) for name in taps[1])
+        rows = torch.arange(min(3, len(hidden)))
+        assert torch.equal(*(one(hidden, sequences, None, rows) for one in (stored, packed)))
 
 
 def test_is_packed_block_by_block() -> None:
