@@ -1,6 +1,5 @@
 """Pretrained: how every engine and encoder is opened, saved and pickled."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +11,7 @@ from llm_compression.inference.compute import Compute
 from llm_compression.inference.device import check_compute_dtype, device_of
 from llm_compression.multimodal.open import locate, save
 from llm_compression.spec.model import ModelSpec
-from llm_compression.weights.loader import WeightLoader
-from llm_compression.weights.reader import WeightTable
+from llm_compression.weights.loader import Meanwhile, WeightLoader
 from llm_compression.weights.schema import MODEL_FILE
 
 P = TypeVar("P", bound="Pretrained")
@@ -31,7 +29,7 @@ class Pretrained:
         packed: on the CPU, copy weights on first use into the order in which it reads them.
         compute_dtype: what the core computes in.
         device: where it computes.
-        meanwhile: called with the open table, while values are checked where that can be.
+        meanwhile: as `WeightLoader` takes it.
         options: those of the class, kept for pickling.
 
     Raises:
@@ -48,7 +46,7 @@ class Pretrained:
         packed: bool,
         compute_dtype: str,
         device: Device,
-        meanwhile: Callable[[WeightTable], None] = lambda _table: None,
+        meanwhile: Meanwhile = lambda _table, _copy: None,
         **options: Any,
     ) -> None:
         self._options = {
@@ -64,7 +62,7 @@ class Pretrained:
         check_compute_dtype(compute_dtype, self.device.type)
         if isinstance(model_path, WeightLoader):
             self._loader = model_path
-            meanwhile(model_path.table)
+            meanwhile(model_path.table, model_path.copy)
         else:
             self._loader = WeightLoader(
                 model_path, mapped=mapped, verify=verify, meanwhile=meanwhile

@@ -12,7 +12,6 @@ import torch
 
 from llm_compression.cores import cores
 from llm_compression.errors import TensorNotFoundError
-from llm_compression.once import Once
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
@@ -25,6 +24,9 @@ _TORCH = {name: getattr(torch, name) for name in STORAGE if name != "int4"}
 
 class MappedCopyWarning(UserWarning):
     """The mapped copy could not be written, so the tensors were decoded from Parquet."""
+
+
+Meanwhile = Callable[[WeightTable, MappedCopy | None], None]
 
 
 class WeightLoader:
@@ -42,7 +44,8 @@ class WeightLoader:
             all values with their checksums once, when it is opened. Without it opening still
             checks every byte of the copy but the values.
         threads: decoding threads; by default one for each core this process may use.
-        meanwhile: called once with the open table, while values are checked where that can be.
+        meanwhile: called once with the open table and the copy, if there is one, while values are
+            checked where that can be.
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
@@ -55,13 +58,13 @@ class WeightLoader:
         mapped: bool = False,
         verify: bool = True,
         threads: int | None = None,
-        meanwhile: Callable[[WeightTable], None] = lambda _table: None,
+        meanwhile: Meanwhile = lambda _table, _copy: None,
     ) -> None:
         self.table = WeightTable(path, verify=verify)
         self._threads = threads or cores()
-        other = Once(lambda: meanwhile(self.table))
+        other = _Other(self.table, meanwhile)
         self._mapped = self._map(verify, other) if mapped else None
-        other()
+        other(self._mapped)
 
     @property
     def spec(self) -> ModelSpec:
@@ -72,6 +75,11 @@ class WeightLoader:
     def fingerprint(self) -> str:
         """The model's name for ever, 64 hex digits."""
         return self.table.fingerprint
+
+    @property
+    def copy(self) -> MappedCopy | None:
+        """The memory-mapped copy, where tensors come from it."""
+        return self._mapped
 
     @property
     def is_mapped(self) -> bool:
@@ -126,10 +134,10 @@ class WeightLoader:
         if self._mapped:
             self._mapped.verify(self.table)
 
-    def _map(self, check_values: bool, other: Once[None]) -> MappedCopy | None:  # noqa: FBT001
-        def meanwhile() -> None:
+    def _map(self, check_values: bool, other: "_Other") -> MappedCopy | None:  # noqa: FBT001
+        def meanwhile(copy: MappedCopy) -> None:
             with suppress(Exception):  # raised again when all is open
-                other()
+                other(copy)
 
         path = mapped_path(self.table)
         try:
@@ -157,6 +165,18 @@ class WeightLoader:
         if by.zero_point is not None:
             groups = groups - self.get_tensor(by.zero_point).unsqueeze(by.axis + 1)
         return groups * self.get_tensor(by.scale).to(torch.float32).unsqueeze(by.axis + 1)
+
+
+class _Other:
+    """What is done once with a table; until it succeeds, the next call tries again."""
+
+    def __init__(self, table: WeightTable, do: Meanwhile) -> None:
+        self._table, self._do, self._is_done = table, do, False
+
+    def __call__(self, copy: MappedCopy | None) -> None:
+        if not self._is_done:
+            self._do(self._table, copy)
+            self._is_done = True
 
 
 def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 A record batch holds consecutive tensors of one dtype, one row each: its name, its cross sum, and
 its values as a list in the column of its dtype. The schema's metadata carries the fingerprint,
-an index and a seal over every byte that is no value.
+an index, the tokenizer if it can be split, and a seal over every byte that is no value.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from llm_compression.weights import seal
 from llm_compression.weights.checksum import cross_sums
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
-from llm_compression.weights.schema import PREFIX, STORAGE
+from llm_compression.weights.schema import PREFIX, STORAGE, FileRole
+from llm_compression.weights.vocabulary import SplitTokenizer, split
 
 SUM_COLUMN = "checksum"
 
@@ -72,17 +73,25 @@ class MappedCopy:
         """The stored dtypes."""
         return {tensor.dtype for tensor in self.tensors.values()}
 
-    def check_values(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+    @property
+    def tokenizer(self) -> SplitTokenizer | None:
+        """The model's, where it has one that can be split."""
+        metadata = self._reader.schema.metadata
+        if key("words") not in metadata:
+            return None
+        return SplitTokenizer(*(metadata[key(part)].decode() for part in ("tokenizer", "words")))
+
+    def check_values(self, meanwhile: Callable[["MappedCopy"], None] = lambda _copy: None) -> None:
         """Compare every value with its cross sum, at memory speed; pages are let go again.
 
-        ``meanwhile`` is called while they are summed.
+        ``meanwhile`` is called with this copy while they are summed.
 
         Raises:
             CorruptWeightTableError: a tensor differs; the message names it.
         """
         ranges = [(t.start, t.start + t.nbytes) for t in self.tensors.values()]
         with cross_sums(self.bytes, ranges) as found:
-            meanwhile()
+            meanwhile(self)
         for name, given, checksum in zip(self.tensors, found, self._checksums(), strict=True):
             if given != checksum:
                 raise self._corrupt(f"tensor {name}")
@@ -92,11 +101,13 @@ class MappedCopy:
         self.bytes.madvise(mmap.MADV_DONTNEED)
 
     def verify(self, table: WeightTable) -> None:
-        """Compare every value with the SHA-256 in the weight table.
+        """Compare every value with the SHA-256 in the weight table, and the tokenizer with its own.
 
         Raises:
-            CorruptWeightTableError: a tensor differs; the message names it.
+            CorruptWeightTableError: something differs; the message names it.
         """
+        if self.tokenizer and self.tokenizer != split(table.read_role(FileRole.TOKENIZER)):
+            raise self._corrupt("the tokenizer")
         for entry in table.manifest.tensors:
             start = self.tensors[entry.name].start
             with memoryview(self.bytes) as view, view[start : start + entry.nbytes] as values:

@@ -21,7 +21,14 @@ from llm_compression.weights.mapped import (
     map_file,
 )
 from llm_compression.weights.reader import WeightTable, raw_values
-from llm_compression.weights.schema import FORMAT_VERSION, NAME_COLUMN, STORAGE, TensorEntry
+from llm_compression.weights.schema import (
+    FORMAT_VERSION,
+    NAME_COLUMN,
+    STORAGE,
+    FileRole,
+    TensorEntry,
+)
+from llm_compression.weights.vocabulary import split
 
 SUFFIX = ".arrow"
 _BATCH_BYTES = (
@@ -47,13 +54,13 @@ def open_mapped(
     path: Path,
     *,
     check_values: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[MappedCopy], None] = lambda _copy: None,
 ) -> MappedCopy:
     """The mapped copy of ``table`` at ``path``; made first if absent, stale or damaged.
 
     Damage of the values themselves is looked for only with ``check_values``, and ``meanwhile`` may
-    then be called, which must raise nothing. Safe when several
-    processes ask at once: one makes it, the others wait.
+    then be called with the copy, which must raise nothing. Safe when several processes ask at
+    once: one makes it, the others wait.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -79,7 +86,7 @@ def _existing(
     path: Path,
     *,
     check_values: bool,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[MappedCopy], None] = lambda _copy: None,
 ) -> MappedCopy | None:
     try:
         found = MappedCopy(path, table.fingerprint) if path.exists() else None
@@ -142,12 +149,24 @@ def _schema(table: WeightTable) -> pa.Schema:
         key("fingerprint"): table.fingerprint.encode(),
         key("index"): json.dumps(index, separators=(",", ":")).encode(),
         key("seal"): seal.BLANK.encode(),
+        **_tokenizer(table),
     }
     lists = [
         pa.field(dtype, pa.large_list(STORAGE[dtype].arrow)) for dtype in table.manifest.columns()
     ]
     texts = [pa.field(name, pa.string()) for name in (NAME_COLUMN, SUM_COLUMN)]
     return pa.schema([*texts, *lists], metadata)
+
+
+def _tokenizer(table: WeightTable) -> dict[bytes, bytes]:
+    if all(file.role is not FileRole.TOKENIZER for file in table.manifest.files):
+        return {}
+    found = split(table.read_role(FileRole.TOKENIZER))
+    if found is None or seal.MARK in found.rest + found.words:
+        return {}
+    if len(found.words.encode()) > _HEADER_BYTES // 2:
+        return {}
+    return {key("tokenizer"): found.rest.encode(), key("words"): found.words.encode()}
 
 
 def _seal(path: Path) -> None:

@@ -20,6 +20,7 @@ from llm_compression.multimodal.text.truncation import Truncation, report_trunca
 from llm_compression.multimodal.trainable import Trainable
 from llm_compression.spec.model import EmbeddingSpec
 from llm_compression.spec.tensors import text_tensors
+from llm_compression.weights.mapped import MappedCopy
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.schema import FileRole
 
@@ -84,9 +85,9 @@ class TextEncoder(Pretrained):
         weights = self._loader.load_weights(text_tensors(text))
         self._model = TextModel(self.spec, weights, self._compute)
 
-    def _read_tokenizer(self, table: WeightTable) -> None:
+    def _read_tokenizer(self, table: WeightTable, copy: MappedCopy | None) -> None:
         _, tokenizer, stored = text_parts(table.manifest.spec)
-        content = table.read_role(FileRole.TOKENIZER)
+        content = (copy and copy.tokenizer) or table.read_role(FileRole.TOKENIZER)
         try:
             self._tokenizer = TextTokenizer(content, tokenizer, stored.max_seq_length)
         except InputError as error:

