@@ -28,10 +28,11 @@ def cross_sum(file: np.ndarray, start: int, stop: int) -> str:
     column. CRC-32 or SHA-256 over all bytes would take longer than decoding them.
     """
     matrix = _Matrix.of(file, start, stop)
+    row_sums, column_sums = matrix.row_sums, matrix.column_sums
     for i in range(0, len(matrix.words), _BLOCK_ROWS):
         block = matrix.words[i : i + _BLOCK_ROWS]
-        np.add.reduce(block, axis=1, out=matrix.row_sums[i : i + _BLOCK_ROWS])
-        matrix.column_sums[:] += np.add.reduce(block, axis=0)
+        np.add.reduce(block, axis=1, out=row_sums[i : i + _BLOCK_ROWS])
+        column_sums += np.add.reduce(block, axis=0)
     return matrix.digest()
 
 
@@ -69,8 +70,7 @@ class _Matrix:
     head: np.ndarray
     words: np.ndarray  # (rows, 1021)
     tail: np.ndarray
-    row_sums: np.ndarray
-    column_sums: np.ndarray
+    sums: np.ndarray  # of the columns, then of the rows
 
     @classmethod
     def of(cls, file: np.ndarray, start: int, stop: int) -> "_Matrix":
@@ -78,19 +78,27 @@ class _Matrix:
         rows = (stop - head) // ROW_BYTES
         tail = head + rows * ROW_BYTES
         words = file[head:tail].view("<u8").reshape(rows, ROW_WORDS)
-        sums = np.zeros(rows + ROW_WORDS, "<u8")
-        return cls(file[start:head], words, file[tail:stop], sums[:rows], sums[rows:])
+        sums = np.zeros(ROW_WORDS + rows, "<u8")
+        return cls(file[start:head], words, file[tail:stop], sums)
+
+    @property
+    def column_sums(self) -> np.ndarray:
+        return self.sums[:ROW_WORDS]
+
+    @property
+    def row_sums(self) -> np.ndarray:
+        return self.sums[ROW_WORDS:]
 
     def task(self) -> SumsTask:
-        sums = self.row_sums.ctypes.data
-        columns = sums + self.row_sums.nbytes
-        return SumsTask(self.words.ctypes.data, len(self.words), sums, columns)
+        columns = self.sums.ctypes.data
+        rows = columns + ROW_BYTES
+        return SumsTask(self.words.ctypes.data, len(self.words), rows, columns)
 
     def digest(self) -> str:
         size = self.head.nbytes + self.words.nbytes + self.tail.nbytes
-        digest = hashlib.sha256(size.to_bytes(8, "little"))
-        for part in (self.head, self.tail, self.column_sums, self.row_sums):
-            digest.update(part.data)
+        around = b"".join((size.to_bytes(8, "little"), self.head.data, self.tail.data))
+        digest = hashlib.sha256(around)
+        digest.update(self.sums.data)
         return digest.hexdigest()
 
 
