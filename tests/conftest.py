@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ CheckpointFactory = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every test has a cache folder of its own, outside ``tmp_path``'s listing."""
     folder = tmp_path.parent / f"{tmp_path.name}-cache"
     monkeypatch.setenv("LLM_COMPRESSION_CACHE", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # mapped copies of all tests would fill a disk
 
 
 @pytest.fixture(params=["compiled", "operators"])
