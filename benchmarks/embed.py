@@ -82,11 +82,19 @@ def _threads(runs: Mapping[str, Sequence[Run]]) -> int:
     return int(counts.pop())
 
 
-def sentences(count: int) -> tuple[list[str], str]:
-    """Sentences, and what they are: real captions where the data exists, else seeded ones."""
+_MADE = 5000  # sentences where there are no captions
+
+
+def sentences(count: int | None) -> tuple[list[str], str]:
+    """Sentences, and what they are: real captions where the data exists, else seeded ones.
+
+    None is all captions, in the order of their file.
+    """
     if _CAPTIONS.exists():
         captions = _CAPTIONS.read_text(encoding="utf-8").splitlines()
+        if count is None:
+            return captions, "captions of COCO"
         return random.Random(0).sample(captions, count), "captions of COCO"
-    choose = random.Random(0)
+    choose, count = random.Random(0), count or _MADE
     made = [" ".join(choose.choices(_WORDS, k=choose.randint(6, 20))) for _ in range(count)]
     return made, "synthetic sentences of 6 to 20 words"

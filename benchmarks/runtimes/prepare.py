@@ -29,7 +29,7 @@ def prepare(
     for graph in sorted({work.graph for work in run}):
         if not (folder / f"{graph}.onnx").exists():
             export(graph, folder)
-    captions, source = sentences(100 if quick else 5000)
+    captions, source = sentences(100 if quick else None)
     keep_inputs(folder, captions=captions, traffic=1 if quick else 10)
     return {**what, CAPTIONS.name: f"{len(captions):,} {source}"}
 

@@ -17,14 +17,21 @@ class Worker:
     """Calling it runs the workload and gives the seconds of the fastest run of the turn.
 
     Between its turns the process is stopped: threads of its pools would keep a core busy for a
-    while, and whoever is next would have one less.
+    while, and whoever is next would have one less. A ``long`` workload is run once a turn.
 
     Raises:
         ProgramError: the process failed; the message is its own error output.
     """
 
     def __init__(
-        self, runtime: str, kind: str, work: str, folder: Path, python: str = sys.executable
+        self,
+        runtime: str,
+        kind: str,
+        work: str,
+        folder: Path,
+        python: str = sys.executable,
+        *,
+        long: bool = False,
     ) -> None:
         self._errors = folder / "errors.txt"
         with open(self._errors, "w", encoding="utf-8") as errors:
@@ -34,8 +41,7 @@ class Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         self._read()
-        first = self._ask(1)[0]
-        self._runs = max(1, min(_MOST, round(_SHORT / first)))
+        self._runs = 1 if long else max(1, min(_MOST, round(_SHORT / self._ask(1)[0])))
 
     def __call__(self) -> float:
         """One turn."""

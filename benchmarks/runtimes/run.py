@@ -22,7 +22,7 @@ from benchmarks.tables import sections_markdown
 
 LIBRARIES = ("numpy", "onnxruntime", "openvino", "sentence-transformers", "torch", "transformers")
 COLD = "Cold start"
-QUICK = ("MiniLM 1x128", "Captions", "Traffic", OPENING.name, COLD)
+QUICK = ("MiniLM 1x128", "Captions", OPENING.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,7 +25,7 @@ from benchmarks.runtimes.works import Form, Work
 
 # bound on 1 - cosine to ours in float32; int8 has none, as its own loss is large: it is stated
 BOUNDS = {"float32": 1e-5, "bfloat16": 5e-4}
-_ROUNDS = {Form.BATCH: 15, Form.CAPTIONS: 5, Form.TRAFFIC: 7, Form.OPENING: 21}
+_ROUNDS = {Form.BATCH: 15, Form.CAPTIONS: 3, Form.TRAFFIC: 7, Form.OPENING: 21}
 _QUICK_ROUNDS = 3
 _TITLES = {
     Form.BATCH: "{name}: one batch",
@@ -96,11 +96,12 @@ def _runs(
     rounds: int | None,
 ) -> dict[Contestant, list[float]]:
     workers: dict[Contestant, Worker] = {}
+    long = work.form is Form.CAPTIONS
     try:
         for one in running:
             python = foreign.python if foreign and _is_foreign(one) else sys.executable
-            workers[one] = Worker(*one, work.name, folder, python)
-        return interleave(workers, rounds or _ROUNDS[work.form])
+            workers[one] = Worker(*one, work.name, folder, python, long=long)
+        return interleave(workers, rounds or _ROUNDS[work.form], warmup=0 if long else 1)
     finally:
         for worker in workers.values():
             worker.close()
