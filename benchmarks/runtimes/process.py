@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.machine import ROOT
@@ -16,6 +17,7 @@ _SHORT, _MOST = 0.05, 10  # seconds that a turn takes at least, in runs at most
 class Worker:
     """Calling it runs the workload and gives the seconds of the fastest run of the turn.
 
+    It starts at once and has to be awaited by `ready`, so that several start side by side.
     Between its turns the process is stopped: threads of its pools would keep a core busy for a
     while, and whoever is next would have one less. A ``long`` workload is run once a turn.
 
@@ -33,24 +35,32 @@ class Worker:
         *,
         long: bool = False,
     ) -> None:
-        self._errors = folder / "errors.txt"
+        self._errors = self.output(folder, runtime, kind, work).with_suffix(".errors.txt")
+        self._long = long
         with open(self._errors, "w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 [python, "-m", "benchmarks.runtimes.worker", runtime, kind, work, folder],
                 cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
+
+    def ready(self) -> None:
+        """Wait until it has warmed up."""
         self._read()
-        self._runs = 1 if long else max(1, min(_MOST, round(_SHORT / self._ask(1)[0])))
+        self._process.send_signal(signal.SIGSTOP)
 
     def __call__(self) -> float:
         """One turn."""
-        self._process.send_signal(signal.SIGCONT)
         return min(self._ask(self._runs))
 
+    @cached_property
+    def _runs(self) -> int:
+        """Of a turn."""
+        return 1 if self._long else max(1, min(_MOST, round(_SHORT / self._ask(1)[0])))
+
     def close(self) -> None:
-        """End the process."""
-        self._process.send_signal(signal.SIGCONT)
+        """End the process, which has nothing left to put in order."""
+        self._process.kill()
         self._process.communicate()
 
     @staticmethod
@@ -60,6 +70,7 @@ class Worker:
 
     def _ask(self, runs: int) -> list[float]:
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(f"{runs}\n")
         self._process.stdin.flush()
         seconds = self._read()

@@ -101,6 +101,8 @@ def _runs(
         for one in running:
             python = foreign.python if foreign and _is_foreign(one) else sys.executable
             workers[one] = Worker(*one, work.name, folder, python, long=long)
+        for worker in workers.values():
+            worker.ready()
         return interleave(workers, rounds or _ROUNDS[work.form], warmup=0 if long else 1)
     finally:
         for worker in workers.values():

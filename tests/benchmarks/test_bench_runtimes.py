@@ -1,5 +1,6 @@
 """The comparison of runtimes: its inputs, its verdict on results, and its processes."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def tiny(tiny_bert: Path, tiny_table: Path, tmp_path: Path) -> Path:
 
 def test_a_process_is_stopped_between_its_turns(tiny: Path) -> None:
     worker = Worker("ours", "float32", OPENING.name, tiny)
+    worker.ready()
     try:
         status = Path(f"/proc/{worker._process.pid}/status")
         for _ in range(2):
@@ -66,7 +68,7 @@ def test_a_process_is_stopped_between_its_turns(tiny: Path) -> None:
             assert worker() > 0
     finally:
         worker.close()
-    assert worker._process.returncode == 0
+    assert worker._process.returncode == -signal.SIGKILL
     assert np.load(Worker.output(tiny, "ours", "float32", OPENING.name)).shape == (1, 32)
 
 
@@ -82,4 +84,4 @@ def test_a_workload_becomes_a_section(tiny: Path) -> None:
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="KeyError"):
-        Worker("ours", "float32", "no such work", tmp_path)
+        Worker("ours", "float32", "no such work", tmp_path).ready()
