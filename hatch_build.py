@@ -20,7 +20,8 @@ FLAGS = [
     "-ffp-contract=off",  # a product is rounded before it is added, but where the source says so
     *("-O3", "-std=gnu11", "-D_GNU_SOURCE", "-shared", "-fPIC", "-Wall", "-Wextra"),
     *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
-    *("-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),  # used only where the processor says that it has them
+    # used only where the processor says that it has them
+    *("-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
 ]
 
 
