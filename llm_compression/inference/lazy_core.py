@@ -11,9 +11,7 @@ from llm_compression.inference.sequences import Sequences
 from llm_compression.inference.taps import Taps
 from llm_compression.native.library import Kind, Library
 
-_MANY = (
-    16  # passes of `FEW` rows that packed weights would have made as much faster as packing takes
-)
+_MANY = 16  # short passes, after which packing would have been worth it
 
 
 class LazyCore:

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <cpuid.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,8 +21,10 @@ static _Thread_local int amx_shape; /* rows that this thread's registers are set
 /* Whether the processor has the units, and the system lets this process use them. */
 static int amx_allowed(void) {
   enum { ASK = 0x1023, TILE_DATA = 18 }; /* arch_prctl(2), ARCH_REQ_XCOMP_PERM */
-  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-         __builtin_cpu_supports("amx-int8") && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
+  unsigned a, b, c, d;
+  unsigned units = 1u << 22 | 1u << 24 | 1u << 25; /* amx-bf16, amx-tile, amx-int8 */
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & units) == units &&
+         !syscall(SYS_arch_prctl, ASK, TILE_DATA);
 }
 
 static void amx_set(int rows) {

@@ -15,7 +15,6 @@ int core_kinds(void) {
 
 /* Whether this process may use the matrix units of AMX. */
 int core_amx(void) {
-  __builtin_cpu_init();
   return core_kinds() && amx_allowed();
 }
 

@@ -34,7 +34,8 @@ static void stored_panel(const Linear *map, int64_t panel, const uint32_t *turne
   enum { STRIDE = PANEL + 16 };
   _Alignas(64) uint32_t found[PANEL * STRIDE];
   const uint32_t *columns[PANEL] = {0};
-  int64_t first_row = panel * PANEL, end = first_row + PANEL < map->out ? first_row + PANEL : map->out;
+  int64_t first_row = panel * PANEL, end = first_row + PANEL;
+  end = end < map->out ? end : map->out;
   for (int64_t row = first_row, rows; row < end; row += rows) {
     int64_t inside = row % map->part_rows;
     rows = end - row < STORED_ROWS ? end - row : STORED_ROWS;
