@@ -28,15 +28,18 @@ class SplitTokenizer:
 
 
 def split(content: bytes) -> SplitTokenizer | None:
-    """A tokenizer.json apart; None where it is of another kind, or has other ids."""
+    """A tokenizer.json apart; None where it is of another kind, or has other ids.
+
+    An added token that the vocabulary lacks is given an id by the vocabulary's size.
+    """
     try:
         plain = json.loads(content)
-        model, added = plain["model"], {token["content"] for token in plain["added_tokens"]}
+        model, added = plain["model"], {t["content"]: t["id"] for t in plain["added_tokens"]}
         vocab: dict[str, int] = model["vocab"]
-        if model["type"] != "WordPiece":
+        if model["type"] != "WordPiece" or not added.items() <= vocab.items():
             return None
         words = "\n".join(sorted(vocab, key=vocab.__getitem__))
-        model["vocab"] = {word: vocab[word] for word in vocab if word in added}
+        model["vocab"] = added
         found = SplitTokenizer(json.dumps(plain, ensure_ascii=False), words)
         found.words.encode()  # a lone surrogate is no text
         return found if found.whole() == json.loads(content) else None

@@ -86,6 +86,16 @@ def test_another_kind_stays_whole(model: dict[str, Any], tiny_table: Path) -> No
     assert split(changed(content_of(tiny_table), **model)) is None
 
 
+@pytest.mark.parametrize(("word", "number"), [("[NEW]", 31), ("cat", 30), ("cat", 3.0)])
+def test_an_added_token_that_is_not_in_the_vocabulary(
+    word: str, number: float, tiny_table: Path
+) -> None:
+    plain = json.loads(content_of(tiny_table))
+    plain["added_tokens"] += [{**plain["added_tokens"][0], "content": word, "id": number}]
+    apart = split(json.dumps(plain).encode())
+    assert (apart is None) == (plain["model"]["vocab"].get(word) != number)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b'{"model": {}}'])
 def test_what_is_no_tokenizer_stays_whole(content: bytes) -> None:
     assert split(content) is None
