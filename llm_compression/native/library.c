@@ -69,21 +69,25 @@ void core_norm(const Norm *norm, const float *rows, int64_t count, int64_t width
     norm_row(rows + r * width, width, norm->weight, norm->bias, norm->eps, to + r * width);
 }
 
-/* Starts to add up in the background; the tasks stay where they are until sums_wait. NULL where the
-   system has no thread for it. */
-Sums *sums_start(const SumsTask *tasks, int64_t count) {
-  Sums *sums = malloc(sizeof *sums);
-  if (!sums)
-    return NULL;
-  *sums = (Sums){.tasks = tasks, .count = count, .core = sched_getcpu()};
-  if (!pthread_create(&sums->thread, NULL, add_up, sums))
-    return sums;
-  free(sums);
-  return NULL;
+/* Starts to add up in the background. `sums` is NULL where the system has no thread for it; else the
+   tasks stay where they are until sums_wait. */
+void sums_start(const SumsTask *tasks, int64_t count, Sums **sums) {
+  Sums *started = malloc(sizeof *started);
+  *sums = started;
+  if (!started)
+    return;
+  *started = (Sums){.tasks = tasks, .count = count, .core = sched_getcpu()};
+  if (!pthread_create(&started->thread, NULL, add_up, started))
+    return;
+  free(started);
+  *sums = NULL;
 }
 
-/* Waits until all is added up. */
-void sums_wait(Sums *sums) {
-  pthread_join(sums->thread, NULL);
-  free(sums);
+/* Waits until all is added up, which `sums` then no longer points to. */
+void sums_wait(Sums **sums) {
+  if (!*sums)
+    return;
+  pthread_join((*sums)->thread, NULL);
+  free(*sums);
+  *sums = NULL;
 }

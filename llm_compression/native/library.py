@@ -7,7 +7,7 @@ import ctypes
 import functools
 import hashlib
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import (
     POINTER,
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from llm_compression.cores import cores
 from llm_compression.native.openmp import openmp
+from llm_compression.native.sums import BackgroundSums, SumsTask
 from llm_compression.spec.block import Activation
 
 if TYPE_CHECKING:  # who checks sums without a model pays for no torch
@@ -149,17 +150,6 @@ class OpenMP(Structure):
     _fields_ = (("parallel", c_void_p), ("size", c_void_p), ("number", c_void_p))
 
 
-class SumsTask(Structure):
-    """sums.h, SumsTask."""
-
-    _fields_ = (
-        ("words", c_void_p),
-        ("rows", c_int64),
-        ("row_sums", c_void_p),
-        ("column_sums", c_void_p),
-    )
-
-
 class Library:
     """The functions.
 
@@ -178,8 +168,9 @@ class Library:
         matrices = (POINTER(c_void_p), c_int64, c_int64, c_int64)
         core.core_pack.argtypes = (*matrices, POINTER(OpenMP), c_int, c_void_p)
         core.core_norm.argtypes = (POINTER(Norm), c_void_p, c_int64, c_int64, c_void_p)
-        core.sums_start.argtypes, core.sums_start.restype = (c_void_p, c_int64), c_void_p
-        core.sums_wait.argtypes = (c_void_p,)
+        core.sums_start.argtypes = (c_void_p, c_int64, POINTER(c_void_p))
+        core.sums_wait.argtypes = (POINTER(c_void_p),)
+        core.sums_start.restype = core.sums_wait.restype = None
 
     def runs(self, kind: Kind) -> bool:
         """Whether this processor has the instructions."""
@@ -229,14 +220,9 @@ class Library:
             found.update(zip(PARTS, self._seconds, strict=True))
             self._seconds = None
 
-    def start_sums(self, tasks: "Array[SumsTask]") -> Callable[[], None] | None:
-        """Adds up in the background; the result waits for it, and has to be called.
-
-        None where the system has no thread for it. Until then ``tasks`` and what they point to
-        have to stay.
-        """
-        started = self._core.sums_start(tasks, len(tasks))
-        return None if started is None else lambda: self._core.sums_wait(started)
+    def sums(self, tasks: "Array[SumsTask]", of: object) -> BackgroundSums:
+        """What adds up in the background; ``of`` owns the memory that ``tasks`` point to."""
+        return BackgroundSums(self._core, tasks, of)
 
 
 def packed_lanes(kind: Kind, out: int, inputs: int) -> int:

@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from llm_compression.native.library import SumsTask, library
+from llm_compression.native.library import library
+from llm_compression.native.sums import SumsTask
 from llm_compression.spec import codec
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.schema import FileEntry, FileRole, TensorEntry
@@ -48,13 +49,16 @@ def cross_sums(mapped: mmap.mmap, ranges: Sequence[tuple[int, int]]) -> Iterator
     matrices = [_Matrix.of(file, start, stop) for start, stop in ranges]
     tasks = (SumsTask * len(matrices))(*(matrix.task() for matrix in matrices))
     native = library()
-    wait = native.start_sums(tasks) if native else None
+    sums = native.sums(tasks, matrices) if native else None
+    done = False
     try:
+        if sums:
+            sums.start()
         yield found
     finally:
-        if wait:
-            wait()
-    if wait:
+        if sums:
+            done = sums.wait()
+    if done:
         found.extend(matrix.digest() for matrix in matrices)
         return
     for start, stop in ranges:

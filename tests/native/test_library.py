@@ -1,7 +1,9 @@
 """Where the compiled core is left out, and what runs then."""
 
+import ctypes
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from llm_compression.inference.lazy_core import LazyCore
 from llm_compression.inference.native_core import NativeCore
 from llm_compression.native import library as library_module
 from llm_compression.native.library import Kind, library, seal
+from llm_compression.native.sums import BackgroundSums
 from llm_compression.weights import checksum
 from llm_compression.weights.checksum import cross_sum, cross_sums
 from llm_compression.weights.mapped import map_file
@@ -99,7 +102,7 @@ def test_a_processor_without_its_instructions(
     """Nothing of the library runs there, checksums neither."""
     TextEncoder(tiny_table)  # makes the mapped copy, which is summed when it is opened again
     monkeypatch.setattr(library_module.Library, "runs", lambda _self, _kind: False)
-    monkeypatch.setattr(library_module.Library, "start_sums", None)
+    monkeypatch.setattr(library_module.Library, "sums", None)
     monkeypatch.setattr(library_module.Library, "run", None)
     assert library() is None
     assert trial.usable(Kind.FLOAT32) is None
@@ -185,7 +188,7 @@ def test_the_build_and_the_package_name_sources_alike(tmp_path: Path) -> None:
 
 
 def test_a_thread_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library_module.Library, "start_sums", lambda _self, _tasks: None)
+    monkeypatch.setattr(BackgroundSums, "start", lambda _self: None)
     path = tmp_path / "bytes"
     content = np.random.default_rng(0).integers(256, size=200_000, dtype=np.uint8)
     path.write_bytes(content.tobytes())
@@ -221,3 +224,61 @@ def test_sums_are_awaited_where_something_else_fails(tmp_path: Path) -> None:
     ):
         raise RuntimeError("meanwhile")
     assert found == []
+
+
+class Interrupting:
+    """The library, in whose start of sums a signal arrives."""
+
+    def __init__(self, core: ctypes.CDLL) -> None:
+        self._core = core
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._core, name)
+
+    def sums_start(self, *given: object) -> None:
+        self._core.sums_start(*given)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_sums_outlive_no_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that a thread still writes to must not be given to others."""
+    found = library()
+    if found is None:
+        pytest.skip("no compiled library here")
+    (tmp_path / "bytes").write_bytes(bytes(20_000_000))
+    monkeypatch.setattr(found, "_core", Interrupting(found._core))
+    ranges = [(i * 200_000, (i + 1) * 200_000) for i in range(100)]
+    for _ in range(20):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            cross_sums(map_file(tmp_path / "bytes"), ranges),
+        ):
+            pytest.fail("nothing is done inside")
+        assert not BackgroundSums._running
+
+
+@pytest.mark.minilm
+def test_openings_that_are_interrupted_anywhere(minilm_table: Path) -> None:
+    """In a process of its own, as what goes wrong here ends it."""
+    program = (
+        "import random, signal, sys\n"
+        "from llm_compression.weights.loader import WeightLoader\n"
+        "def stop(*_): raise KeyboardInterrupt\n"
+        "WeightLoader(sys.argv[1], mapped=True)\n"
+        "signal.signal(signal.SIGALRM, stop)\n"
+        "times, random = 0, random.Random(0)\n"
+        "for _ in range(300):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 0.03))\n"
+        "        WeightLoader(sys.argv[1], mapped=True)\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "    except KeyboardInterrupt:\n"
+        "        times += 1\n"
+        "print(times)\n"
+    )
+    command = [sys.executable, "-c", program, str(minilm_table)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=SOURCES.parents[1]
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 0
