@@ -68,7 +68,7 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, Enum) or is_dataclass(value):
+    if isinstance(value, Enum) or (is_dataclass(value) and not isinstance(value, type)):
         return to_plain(_step(value))
     return value
 
@@ -77,6 +77,8 @@ def _step(value: Any) -> Any:
     """One step towards JSON of what is neither: a dataclass as a dict, an enum as its value."""
     if isinstance(value, Enum):
         return value.value
+    if not is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} has no form in JSON")
     return {
         f.name: getattr(value, f.name)
         for f in fields(value)

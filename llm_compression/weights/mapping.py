@@ -164,9 +164,8 @@ def _tokenizer(table: WeightTable) -> dict[bytes, bytes]:
     found = split(table.read_role(FileRole.TOKENIZER))
     if found is None or seal.MARK in found.rest + found.words:
         return {}
-    if len(found.words.encode()) > _HEADER_BYTES // 2:
-        return {}
-    return {key("tokenizer"): found.rest.encode(), key("words"): found.words.encode()}
+    parts = {key("tokenizer"): found.rest.encode(), key("words"): found.words.encode()}
+    return parts if sum(map(len, parts.values())) <= _HEADER_BYTES // 2 else {}
 
 
 def _seal(path: Path) -> None:

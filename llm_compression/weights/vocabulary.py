@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_KNOWN = {*("type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")}
+
 
 @dataclass(frozen=True, slots=True)
 class SplitTokenizer:
@@ -33,10 +35,12 @@ def split(content: bytes) -> SplitTokenizer | None:
     An added token that the vocabulary lacks is given an id by the vocabulary's size.
     """
     try:
-        plain = json.loads(content)
+        plain = json.loads(content.decode())
         model, added = plain["model"], {t["content"]: t["id"] for t in plain["added_tokens"]}
         vocab: dict[str, int] = model["vocab"]
-        if model["type"] != "WordPiece" or not added.items() <= vocab.items():
+        if model["type"] != "WordPiece" or not model.keys() <= _KNOWN:
+            return None
+        if not added.items() <= vocab.items() or {*map(type, vocab.values())} != {int}:
             return None
         words = "\n".join(sorted(vocab, key=vocab.__getitem__))
         model["vocab"] = added

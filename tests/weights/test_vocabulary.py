@@ -78,6 +78,9 @@ def test_is_the_same_tokenizer_of_the_real_minilm(minilm_table: Path) -> None:
         {"vocab": {"[UNK]": 0, "\ud800": 1}},
         {"vocab": ["[UNK]", "a"]},
         {"vocab": {}},
+        {"vocab": {"[UNK]": False, "a": True}},
+        {"vocab": {"[UNK]": 0, "a": 1.0}},
+        {"foo": 1},
         {"vocab": None},
     ],
     ids=str,
@@ -96,7 +99,9 @@ def test_an_added_token_that_is_not_in_the_vocabulary(
     assert (apart is None) == (plain["model"]["vocab"].get(word) != number)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b'{"model": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b"\xef\xbb\xbf{}", b'{"model": {}}']
+)
 def test_what_is_no_tokenizer_stays_whole(content: bytes) -> None:
     assert split(content) is None
 
@@ -118,11 +123,15 @@ def test_a_copy_without_it_does_as_well(tiny_table: Path, monkeypatch: pytest.Mo
     assert TextEncoder(tiny_table).token_ids(TEXTS) == first.token_ids(TEXTS)
 
 
-@pytest.mark.parametrize("words", [seal.MARK + "0" * 64, "x" * (3 << 20)], ids=["seal", "large"])
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [("{}", seal.MARK + "0" * 64), ("{}", "x" * (3 << 20)), ("x" * (3 << 20), "a")],
+    ids=["seal", "many words", "many rules"],
+)
 def test_what_would_harm_the_header_is_left_out(
-    words: str, tiny_table: Path, monkeypatch: pytest.MonkeyPatch
+    rest: str, words: str, tiny_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapping, "split", lambda _content: SplitTokenizer("{}", words))
+    monkeypatch.setattr(mapping, "split", lambda _content: SplitTokenizer(rest, words))
     copy = WeightLoader(tiny_table, mapped=True).copy
     assert copy is not None
     assert copy.tokenizer is None
