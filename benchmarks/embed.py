@@ -14,6 +14,7 @@ from benchmarks.process import Run, run_program
 from benchmarks.results import Section
 
 _CAPTIONS = ASSETS / "coco" / "all_captions.txt"
+_MADE = 5000  # sentences where there are no captions and all are wanted
 _OURS, _THEIRS = "llm_compression", "sentence-transformers"
 _WORDS = (
     "a",
@@ -82,9 +83,6 @@ def _threads(runs: Mapping[str, Sequence[Run]]) -> int:
     return int(counts.pop())
 
 
-_MADE = 5000  # sentences where there are no captions
-
-
 def sentences(count: int | None) -> tuple[list[str], str]:
     """Sentences, and what they are: real captions where the data exists, else seeded ones.
 
@@ -92,9 +90,8 @@ def sentences(count: int | None) -> tuple[list[str], str]:
     """
     if _CAPTIONS.exists():
         captions = _CAPTIONS.read_text(encoding="utf-8").splitlines()
-        if count is None:
-            return captions, "captions of COCO"
-        return random.Random(0).sample(captions, count), "captions of COCO"
+        chosen = captions if count is None else random.Random(0).sample(captions, count)
+        return chosen, "captions of COCO"
     choose, count = random.Random(0), count or _MADE
     made = [" ".join(choose.choices(_WORDS, k=choose.randint(6, 20))) for _ in range(count)]
     return made, "synthetic sentences of 6 to 20 words"

@@ -144,7 +144,9 @@ def _steps(table: Path) -> Iterator[tuple[str, float]]:
     verified = timed(lambda: ArrowEngine(table))
     loader = WeightLoader(table, mapped=True)
     _, spec, stored = text_parts(loader.spec)
-    content = (loader.copy and loader.copy.tokenizer) or loader.table.read_role(FileRole.TOKENIZER)
+    content = (loader.mapped_copy and loader.mapped_copy.tokenizer) or loader.table.read_role(
+        FileRole.TOKENIZER
+    )
     tokenizer = timed(lambda: TextTokenizer(content, spec, stored.max_seq_length))
     yield "tokenizer", tokenizer
     yield "checksums of every weight", max(0.0, verified - unverified)

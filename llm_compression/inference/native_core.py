@@ -19,7 +19,7 @@ from llm_compression.native import library
 from llm_compression.native.library import Kind, Library
 from llm_compression.spec.block import NormPlacement
 
-FEW = 32  # rows that the library can run on weights as they are stored; product.h, PANEL
+FEW = 32  # rows that the library can run on weights as they are stored; tile.h, PANEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +95,22 @@ def pack(
 
     ``release`` is called behind each block, whose own weights nobody reads any more.
     """
-    packing = _Packing(kind, of, library.room_for(sum(_lanes(b, kind) for b in core.blocks)))
-
-    def block(of_core: Block) -> library.Block:
-        made = _structure(of_core, packing)
-        release()
-        return made
-
-    return _assembled(core, kind, of, block, packing.tensors)
+    room = library.room_for(sum(_lanes(block, kind) for block in core.blocks))
+    return _assembled(core, kind, of, _Packing(kind, of, room), release)
 
 
 def as_stored(core: InferenceCore, of: Library) -> NativeCore:
     """``core``, whose linear maps are plain, on its own weights; for passes of `FEW` rows."""
-    storing = _Storing()
-    return _assembled(
-        core, Kind.FLOAT32, of, lambda block: _structure(block, storing), storing.tensors
-    )
+    return _assembled(core, Kind.FLOAT32, of, _Storing(), lambda: None)
 
 
 def _assembled(
-    core: InferenceCore,
-    kind: Kind,
-    of: Library,
-    block: Callable[[Block], library.Block],
-    tensors: list[torch.Tensor],
+    core: InferenceCore, kind: Kind, of: Library, weights: "_Weights", release: Callable[[], None]
 ) -> NativeCore:
-    blocks = (library.Block * len(core.blocks))(*map(block, core.blocks))
+    blocks = (library.Block * len(core.blocks))()
+    for i, block in enumerate(core.blocks):
+        blocks[i] = _structure(block, weights)
+        release()
     first = core.blocks[0]
     width, heads = len(first.attn_norm.weight), first.attn.num_heads
     halved = kind is not Kind.FLOAT32 and of.runs(Kind.BFLOAT16)
@@ -144,7 +134,7 @@ def _assembled(
         blocks=blocks,
     )
     names = tuple(block.name for block in core.blocks)
-    return NativeCore(names, width, structure, tuple(tensors), of)
+    return NativeCore(names, width, structure, tuple(weights.tensors), of)
 
 
 class _Weights(Protocol):

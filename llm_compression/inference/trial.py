@@ -45,14 +45,6 @@ def told(states: torch.Tensor) -> list[float]:
     return [float(total) for total in (states * weights).sum(-1)]
 
 
-def _has_matrix_units(kind: Kind) -> bool:
-    """Whether torch computes ``kind`` by AMX, which is faster than what the library uses."""
-    try:
-        return kind is not Kind.FLOAT32 and bool(torch.cpu._is_amx_tile_supported())
-    except (AttributeError, RuntimeError):
-        return False
-
-
 def sample_states() -> torch.Tensor:
     """(8, 48) of `SAMPLE`."""
     return _numbers(8, _WIDTH)

@@ -62,7 +62,7 @@ class Pretrained:
         check_compute_dtype(compute_dtype, self.device.type)
         if isinstance(model_path, WeightLoader):
             self._loader = model_path
-            meanwhile(model_path.table, model_path.copy)
+            meanwhile(model_path.table, model_path.mapped_copy)
         else:
             self._loader = WeightLoader(
                 model_path, mapped=mapped, verify=verify, meanwhile=meanwhile

@@ -226,14 +226,14 @@ class Library:
 
 
 def packed_lanes(kind: Kind, out: int, inputs: int) -> int:
-    """Lanes of 32 bits that a matrix (out, in) takes when it is packed; product.h."""
+    """Lanes of 32 bits that a matrix (out, in) takes when it is packed; tile.h."""
     return -(-out // 32) * 32 * (inputs // kind.per_lane)
 
 
 def room_for(lanes: int) -> "torch.Tensor":
     """(lanes,) of 32 bits on pages as large as the system gives.
 
-    A pass reads all weights, and looking up 4 KiB pages of them took 1/20 of a short text's time.
+    A pass reads all weights, and of a short text looking up small pages of them is felt.
     """
     import torch
 

@@ -12,6 +12,7 @@ import torch
 
 from llm_compression.cores import cores
 from llm_compression.errors import TensorNotFoundError
+from llm_compression.once import Once
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
 from llm_compression.weights.mapping import mapped_path, open_mapped
@@ -62,9 +63,11 @@ class WeightLoader:
     ) -> None:
         self.table = WeightTable(path, verify=verify)
         self._threads = threads or cores()
-        other = _Other(self.table, meanwhile)
-        self._mapped = self._map(verify, other) if mapped else None
-        other(self._mapped)
+        self._mapped: MappedCopy | None = None
+        other = Once(lambda: meanwhile(self.table, self._mapped))
+        if mapped:
+            self._mapped = self._map(verify, other)
+        other()
 
     @property
     def spec(self) -> ModelSpec:
@@ -77,7 +80,7 @@ class WeightLoader:
         return self.table.fingerprint
 
     @property
-    def copy(self) -> MappedCopy | None:
+    def mapped_copy(self) -> MappedCopy | None:
         """The memory-mapped copy, where tensors come from it."""
         return self._mapped
 
@@ -134,10 +137,11 @@ class WeightLoader:
         if self._mapped:
             self._mapped.verify(self.table)
 
-    def _map(self, check_values: bool, other: "_Other") -> MappedCopy | None:  # noqa: FBT001
+    def _map(self, check_values: bool, other: Once[None]) -> MappedCopy | None:  # noqa: FBT001
         def meanwhile(copy: MappedCopy) -> None:
+            self._mapped = copy
             with suppress(Exception):  # raised again when all is open
-                other(copy)
+                other()
 
         path = mapped_path(self.table)
         try:
@@ -165,18 +169,6 @@ class WeightLoader:
         if by.zero_point is not None:
             groups = groups - self.get_tensor(by.zero_point).unsqueeze(by.axis + 1)
         return groups * self.get_tensor(by.scale).to(torch.float32).unsqueeze(by.axis + 1)
-
-
-class _Other:
-    """What is done once with a table; until it succeeds, the next call tries again."""
-
-    def __init__(self, table: WeightTable, do: Meanwhile) -> None:
-        self._table, self._do, self._is_done = table, do, False
-
-    def __call__(self, copy: MappedCopy | None) -> None:
-        if not self._is_done:
-            self._do(self._table, copy)
-            self._is_done = True
 
 
 def _whole(copy: MappedCopy, dtype: str) -> torch.Tensor:

@@ -118,8 +118,8 @@ def test_an_encoder_reads_it_from_the_copy(
 def test_a_copy_without_it_does_as_well(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "split", lambda _content: None)
     first = TextEncoder(tiny_table)
-    assert first._loader.copy is not None
-    assert first._loader.copy.tokenizer is None
+    assert first._loader.mapped_copy is not None
+    assert first._loader.mapped_copy.tokenizer is None
     assert TextEncoder(tiny_table).token_ids(TEXTS) == first.token_ids(TEXTS)
 
 
@@ -132,7 +132,7 @@ def test_what_would_harm_the_header_is_left_out(
     rest: str, words: str, tiny_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mapping, "split", lambda _content: SplitTokenizer(rest, words))
-    copy = WeightLoader(tiny_table, mapped=True).copy
+    copy = WeightLoader(tiny_table, mapped=True).mapped_copy
     assert copy is not None
     assert copy.tokenizer is None
 
