@@ -36,15 +36,19 @@ def _column(seconds: int) -> str:
 
 def _front_end(case: Case) -> Section:
     """Samples to mel frames, padded to 30 s, as each library's processor gives them."""
+    from threadpoolctl import ThreadpoolController  # comes with scikit-learn, which librosa needs
     from transformers import WhisperFeatureExtractor
 
     heard = sounds()
     ours = AudioEncoder(case.table).processor
     theirs = WhisperFeatureExtractor()  # type: ignore[no-untyped-call]
+    pools = ThreadpoolController()
 
     def numpy_path(samples: np.ndarray) -> np.ndarray:
         whole = np.pad(samples, (0, theirs.n_samples - len(samples)))
-        frames: np.ndarray = theirs._np_extract_fbank_features(whole[None], "cpu")
+        # as fast as with more; those would stay in the way of whoever comes next
+        with pools.limit(limits=1, user_api="blas"):
+            frames: np.ndarray = theirs._np_extract_fbank_features(whole[None], "cpu")
         return frames
 
     processors: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -66,7 +70,7 @@ def _front_end(case: Case) -> Section:
         name="mel",
         title="Log-mel frames of a sound",
         note=f"{heard.what}, samples at 16 kHz to 80 x 3,000 frames. transformers has a path on "
-        "torch, its default, and one on numpy.",
+        "torch, its default, and one on numpy, whose products have one thread.",
         units={_column(s): "ms" for s in SECONDS},
         samples=_milliseconds(times),
         claims=[
