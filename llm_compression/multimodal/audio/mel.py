@@ -95,6 +95,8 @@ def _frames(samples: np.ndarray, spec: SoundSpec) -> torch.Tensor:
     count = min(max(heard, 1), spec.window_frames)
     behind = (count - 1) * spec.hop_length + half - len(samples)
     silence = min(max(behind, half + 1), spec.window_samples - len(samples))
-    whole = torch.from_numpy(np.pad(samples, (0, silence))).double()
-    mirrored = torch.cat([whole[1 : half + 1].flip(0), whole, whole[-half - 1 : -1].flip(0)])
-    return mirrored.unfold(0, spec.n_fft, spec.hop_length)[:count]
+    mirrored = np.empty(half + len(samples) + silence + half)
+    whole = mirrored[half:-half]
+    whole[: len(samples)], whole[len(samples) :] = samples, 0.0
+    mirrored[:half], mirrored[-half:] = whole[half:0:-1], whole[-2 : -half - 2 : -1]
+    return torch.from_numpy(mirrored).unfold(0, spec.n_fft, spec.hop_length)[:count]
