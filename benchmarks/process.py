@@ -1,17 +1,19 @@
-"""run_program: a program in a process of its own, timed from start to exit."""
+"""A program or a function in a process of its own."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.machine import ROOT
 
+R = TypeVar("R")
 _KIB_PER_MIB = 1024
 
 
@@ -49,3 +51,9 @@ def run_program(module: str, arguments: Sequence[str | Path]) -> Run:
         raise ProgramError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return Run(seconds, report)
+
+
+def alone(function: Callable[..., R], *arguments: object) -> R:
+    """What a module's ``function`` gives in a process that nothing else has run in."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
