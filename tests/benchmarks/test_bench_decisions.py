@@ -34,9 +34,12 @@ def test_document_shows_the_stored_run(document: str) -> None:
     assert readme.main(["--check", "--readme", str(page), "--results", str(results)]) == 0
 
 
-def test_readme_sums_up_the_stored_comparison() -> None:
-    results = FOLDER / "runtimes.json"
-    assert readme.main(["--check", "--block", readme.SUMMARY, "--results", str(results)]) == 0
+@pytest.mark.parametrize(
+    ("page", "run"), [("README.md", "runtimes"), ("docs/performance.md", "runtimes_avx512")]
+)
+def test_page_sums_up_the_stored_comparison(page: str, run: str) -> None:
+    results = ["--results", str(FOLDER / f"{run}.json"), "--readme", str(ROOT / page)]
+    assert readme.main(["--check", "--block", readme.SUMMARY, *results]) == 0
 
 
 def test_fewer_vectors_are_the_first_of_more(source: Captions) -> None:
