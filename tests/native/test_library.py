@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -226,6 +227,14 @@ def test_sums_are_awaited_where_something_else_fails(tmp_path: Path) -> None:
     assert found == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as an exception, also where this process was started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Interrupting:
     """The library, in whose start of sums a signal arrives."""
 
@@ -240,6 +249,7 @@ class Interrupting:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_sums_outlive_no_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that a thread still writes to must not be given to others."""
     found = library()
