@@ -13,19 +13,10 @@ enum { STORED_ROWS = 11 }; /* of the matrix in a tile: a third of a panel */
 static void stored_tile(int rows, int halves, const uint32_t *a, int64_t in, const uint32_t *turned,
                         uint32_t *sums, int64_t sums_stride) {
   const uint32_t *ahead = a + rows * in; /* the next tile's */
-#define CASE(n)  \
-  case n:  \
-    if (halves == 2)  \
-      tile_of(FLOAT32, n, 2, a, in, turned, in, ahead, 1, (Fetch){0}, sums,  \
-              sums_stride);  \
-    else  \
-      tile_of(FLOAT32, n, 1, a, in, turned, in, ahead, 1, (Fetch){0}, sums,  \
-              sums_stride);  \
-    break;
-  switch (rows) {
-    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
-  }
-#undef CASE
+  if (halves == 2)
+    tile_over(FLOAT32, rows, 2, a, in, turned, in, ahead, 1, (Fetch){0}, sums, sums_stride);
+  else
+    tile_over(FLOAT32, rows, 1, a, in, turned, in, ahead, 1, (Fetch){0}, sums, sums_stride);
 }
 
 /* What a tile of `count` rows by panel number `panel` of the matrix would give: (count, 32). */

@@ -3,7 +3,7 @@
    What is summed over stands in lanes of 32 bits: one float32, two bfloat16 or four 8-bit numbers.
    Rows are lanes one after another. A matrix is packed in panels of 32 columns, a panel lane by
    lane: (columns / 32, lanes, 32). A tile of up to 14 rows by 32 columns is summed in registers
-   over all lanes in order, so what a row gives does not depend on the rows beside it. */
+   over lanes in order, so what a row gives does not depend on the rows beside it. */
 
 #pragma once
 
@@ -16,7 +16,8 @@ typedef enum { FLOAT32, BFLOAT16, INT8 } Kind;
 enum {
   TILE_ROWS = 14,
   PANEL = 32,
-  AHEAD = 16 /* lanes of a panel from what is summed up to what is fetched into cache */
+  AHEAD = 16,    /* lanes of a panel from what is summed up to what is fetched into cache */
+  TOGETHER = 256 /* lanes whose sums are added up before others are: a long sum rounds worse */
 };
 
 typedef struct {
@@ -96,19 +97,56 @@ INLINE void tile_of(Kind kind, const int rows, const int halves, const uint32_t 
   }
 }
 
-/* (rows, lanes) by a panel -> sums (rows, 32) of up to 14 rows: float32, or int32 for INT8. */
-INLINE void tile(Kind kind, int rows, const uint32_t *a, int64_t stride, const uint32_t *panel,
-                 int64_t lanes, Fetch fetch, uint32_t *sums, int64_t sums_stride) {
+/* A tile of up to 14 rows over lanes that are summed together. */
+INLINE void tile_together(Kind kind, int rows, const int halves, const uint32_t *a, int64_t stride,
+                          const uint32_t *panel, int64_t lanes, const uint32_t *ahead,
+                          const int lines, Fetch fetch, uint32_t *sums, int64_t sums_stride) {
 #define CASE(n)  \
   case n:  \
-    tile_of(kind, n, 2, a, stride, panel, lanes, panel + AHEAD * PANEL, 2, fetch, sums,  \
-            sums_stride);  \
+    tile_of(kind, n, halves, a, stride, panel, lanes, ahead, lines, fetch, sums, sums_stride);  \
     break;
   switch (rows) {
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
     CASE(12) CASE(13) CASE(14)
   }
 #undef CASE
+}
+
+INLINE void add_sums(Kind kind, int rows, int halves, const uint32_t *more, uint32_t *sums,
+                     int64_t stride) {
+  for (int r = 0; r < rows; r++)
+    for (int half = 0; half < 16 * halves; half += 16) {
+      uint32_t *to = sums + r * stride + half;
+      __m512i a = _mm512_loadu_si512(to), b = _mm512_loadu_si512(more + r * PANEL + half);
+      __m512 floats = _mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+      a = kind == INT8 ? _mm512_add_epi32(a, b) : _mm512_castps_si512(floats);
+      _mm512_storeu_si512(to, a);
+    }
+}
+
+/* A tile over all lanes. */
+INLINE void tile_over(Kind kind, int rows, const int halves, const uint32_t *a, int64_t stride,
+                      const uint32_t *panel, int64_t lanes, const uint32_t *ahead, const int lines,
+                      Fetch fetch, uint32_t *sums, int64_t sums_stride) {
+  _Alignas(64) uint32_t more[TILE_ROWS * PANEL];
+  int64_t lane = 0;
+  do {
+    int64_t count = lanes - lane < TOGETHER ? lanes - lane : TOGETHER;
+    Fetch next = {fetch.at + lane * fetch.step, fetch.step};
+    tile_together(kind, rows, halves, a + lane, stride, panel + lane * PANEL, count,
+                  ahead + lane * 16 * lines, lines, next, lane ? more : sums,
+                  lane ? PANEL : sums_stride);
+    if (lane)
+      add_sums(kind, rows, halves, more, sums, sums_stride);
+    lane += count;
+  } while (lane < lanes);
+}
+
+/* (rows, lanes) by a panel -> sums (rows, 32) of up to 14 rows: float32, or int32 for INT8. */
+INLINE void tile(Kind kind, int rows, const uint32_t *a, int64_t stride, const uint32_t *panel,
+                 int64_t lanes, Fetch fetch, uint32_t *sums, int64_t sums_stride) {
+  tile_over(kind, rows, 2, a, stride, panel, lanes, panel + AHEAD * PANEL, 2, fetch, sums,
+            sums_stride);
 }
 
 static void tile_float32(int rows, const uint32_t *a, int64_t stride, const uint32_t *panel,
