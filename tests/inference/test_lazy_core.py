@@ -67,3 +67,9 @@ def test_threads_pack_once(functions: Library, packings: list[int]) -> None:
     again = pack(random_core(), Kind.FLOAT32, functions)
     for size, states in zip(sizes, found, strict=True):
         assert torch.equal(states, again(hidden[:size], Sequences.of([size])))
+
+
+def test_long_sums_are_the_same_in_place_and_packed(functions: Library) -> None:
+    few, of = torch.randn(FEW, 48), Sequences.of([FEW])
+    in_place = LazyCore(random_core(inner=1100), functions, lambda: None)(few, of)
+    assert torch.equal(in_place, pack(random_core(inner=1100), Kind.FLOAT32, functions)(few, of))

@@ -314,3 +314,14 @@ def test_any_number_of_rows(rows: int) -> None:
 def test_the_answer_that_the_library_is_tried_against_is_the_formula() -> None:
     states = doubled(trial.sample_core())(trial.sample_states().double(), trial.SAMPLE)
     assert trial.told(states) == pytest.approx(trial.ANSWER, abs=1e-6)
+
+
+def test_long_sums_round_no_worse_than_torch() -> None:
+    """One after another they would be five times as far off here; they are added in blocks."""
+    core, sequences = random_core(inner=16384, depth=1), Sequences.of([64])
+    hidden = torch.randn(64, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = doubled(core)(hidden.double(), sequences)
+        ours = (compiled(core, FLOAT32)(hidden, sequences) - wanted).square().mean().sqrt()
+        torchs = (core(hidden, sequences) - wanted).square().mean().sqrt()
+    assert ours <= 1.5 * torchs
