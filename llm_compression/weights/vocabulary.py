@@ -7,7 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-_KNOWN = {*("type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")}
+_KNOWN = {
+    "type",
+    "vocab",
+    "unk_token",
+    "continuing_subword_prefix",
+    "max_input_chars_per_word",
+}
 
 
 @dataclass(frozen=True, slots=True)
