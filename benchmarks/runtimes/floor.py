@@ -19,6 +19,7 @@ from benchmarks.runtimes.works import Form, Run, Work, inputs
 from llm_compression import TextEncoder, WeightLoader
 from llm_compression.inference import kernels
 from llm_compression.inference.compute import CPU
+from llm_compression.inference.products import fast_products
 from llm_compression.inference.sequences import Group, Sequences
 from llm_compression.multimodal.batching import batch_tokens, cut
 from llm_compression.spec.towers import AudioSpec, Tower, VisionSpec
@@ -173,7 +174,7 @@ class Floor:
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, chunk: int, fast: bool) -> None:
     """(heads, T, d) each: the scores of a chunk of queries, and what they make of the values."""
-    with kernels.fast_products() if fast else nullcontext():
+    with fast_products() if fast else nullcontext():
         for part in torch.split(q, chunk, dim=1):
             torch.bmm(torch.bmm(part, k.transpose(1, 2)), v)
 

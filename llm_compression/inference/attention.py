@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from llm_compression.inference.kernels import can_pack, fast_products
+from llm_compression.inference.kernels import can_pack
 from llm_compression.inference.linear import LinearMap
+from llm_compression.inference.products import fast_products
 from llm_compression.inference.sequences import Group, Sequences
 
 _LONG = 512  # tokens from which the tiles of torch's attention are large enough for oneDNN

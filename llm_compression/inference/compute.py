@@ -14,6 +14,7 @@ from llm_compression.inference.device import sent
 from llm_compression.inference.int8 import to_int8
 from llm_compression.inference.linear import Linear, LinearMap
 from llm_compression.inference.packing import Packer, pack_linear
+from llm_compression.inference.products import as_asked
 from llm_compression.native.library import Kind
 from llm_compression.weights.readonly import writable
 
@@ -50,13 +51,11 @@ class Compute:
         return dtype
 
     def mode(self) -> AbstractContextManager[object]:
-        """The context in which a model runs; a caller's autocast counts for gradients alone."""
-        if self.gradients:
-            return nullcontext()
-        kind = self.device.type
-        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-            return _inference_without_autocast(kind)
-        return torch.inference_mode()
+        """The context in which a model runs.
+
+        A caller's autocast and torch's switches of precision count for gradients alone.
+        """
+        return nullcontext() if self.gradients else _inference(self.device.type)
 
     def prepared(self, bind: Callable[[Tensors], M], tensors: Tensors) -> M:
         """What ``bind`` makes of ``tensors``, ready to run."""
@@ -91,8 +90,8 @@ def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, t
 
 
 @contextmanager
-def _inference_without_autocast(kind: str) -> Iterator[None]:
-    with torch.inference_mode(), torch.autocast(kind, enabled=False):
+def _inference(device: str) -> Iterator[None]:
+    with torch.inference_mode(), as_asked(device):
         yield
 
 

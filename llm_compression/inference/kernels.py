@@ -5,14 +5,11 @@ packed for it reaches the machine's limit. What is missing or wrong here is done
 """
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from llm_compression.guard import Guard
 from llm_compression.spec.block import Activation
 
 EXACT: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever a caller's defaults are
@@ -115,70 +112,3 @@ def can_int8() -> bool:
             return bool(torch.equal(y, F.linear(codes.float(), weight.float()) * 0.5))
     except (AttributeError, RuntimeError):
         return False
-
-
-@contextmanager
-def fast_products() -> Iterator[None]:
-    """Inside, torch's float32 products, those of its attention too, go to oneDNN where they can.
-
-    The switch is one of the whole process and by its name allows bfloat16; `_products_are_exact`
-    has seen that this processor computes in float32 all the same.
-    """
-    if not _products_are_exact():
-        yield
-        return
-    _switch.take()
-    try:
-        yield
-    finally:
-        _switch.give()
-
-
-class _Switch:
-    """torch's ``fp32_precision`` of oneDNN's products, back where it was when nobody needs it."""
-
-    def __init__(self) -> None:
-        self._guard = Guard()
-        self._users = 0
-        self._before = ""
-
-    def take(self) -> None:
-        with self._guard.lock:
-            if not self._users:
-                self._before = _products().fp32_precision
-                _products().fp32_precision = "bf16"
-            self._users += 1
-
-    def give(self) -> None:
-        with self._guard.lock:
-            self._users -= 1
-            if not self._users:
-                _products().fp32_precision = self._before
-
-
-_switch = _Switch()
-
-
-def _products() -> Any:
-    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-
-
-@functools.cache
-def _products_are_exact() -> bool:
-    """Whether the switch exists and leaves products as exact as float32 is.
-
-    Only matrix units of bfloat16 (AMX) take it at its word; without them oneDNN has float32 alone.
-    """
-    generator = torch.Generator("cpu").manual_seed(0)
-    a, b = (torch.rand(256, 256, generator=generator, **EXACT) for _ in range(2))
-    try:
-        if torch.cpu._is_amx_tile_supported():
-            return False
-        _switch.take()
-    except (AttributeError, RuntimeError):
-        return False
-    try:
-        product = torch.mm(a, b)
-    finally:
-        _switch.give()
-    return torch.allclose(product.double(), torch.mm(a.double(), b.double()), rtol=1e-6)

@@ -1,6 +1,5 @@
 """The private operators of torch, and what happens where they are absent or wrong."""
 
-import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -18,17 +17,9 @@ DTYPES = [torch.float32, torch.bfloat16]
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
     """Nobody remembers the answers of other tests, nor later ones those of these."""
-    for question in (kernels.can_pack, kernels._products_are_exact):
-        question.cache_clear()
+    kernels.can_pack.cache_clear()
     yield
-    for question in (kernels.can_pack, kernels._products_are_exact):
-        question.cache_clear()
-
-
-def switch() -> str:
-    """Where it stands; on a torch that has none, nowhere."""
-    products = getattr(torch.backends.mkldnn, "matmul", None)
-    return getattr(products, "fp32_precision", "absent")
+    kernels.can_pack.cache_clear()
 
 
 @pytest.mark.parametrize("activation", sorted(kernels.FUSED, key=str))
@@ -76,58 +67,3 @@ def test_a_processor_without_bfloat16_has_no_kernel_for_it(
     absent = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: False)
     monkeypatch.setattr(kernels.torch, "ops", SimpleNamespace(mkldnn=absent))
     assert not kernels.can_pack(torch.bfloat16)
-
-
-def test_products_inside_are_as_exact_and_the_switch_goes_back() -> None:
-    before = switch()
-    a, b = torch.rand(300, 200), torch.rand(200, 500)
-    wanted = a.double() @ b.double()
-    with kernels.fast_products():
-        got = a @ b
-        with kernels.fast_products():  # also one within another
-            pass
-        inside = switch()
-    assert (inside == "bf16") is kernels._products_are_exact()
-    assert switch() == before
-    torch.testing.assert_close(got.double(), wanted, rtol=1e-6, atol=0)
-
-
-def test_the_switch_goes_back_after_an_error_and_among_threads() -> None:
-    before = switch()
-    met = threading.Barrier(3, timeout=20)
-
-    def work() -> None:
-        for _ in range(20):
-            with kernels.fast_products():
-                met.wait()
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with pytest.raises(ZeroDivisionError), kernels.fast_products():
-        _ = 1 / 0
-    assert switch() == before
-
-
-@pytest.mark.parametrize("reason", ["matrix units", "another interface", "rounding"])
-def test_where_products_would_lose_digits_nothing_is_switched(
-    reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if reason == "matrix units":
-        monkeypatch.setattr(kernels.torch.cpu, "_is_amx_tile_supported", lambda: True)
-    elif reason == "another interface":
-        monkeypatch.setattr(kernels, "_products", SimpleNamespace)
-    else:
-        product = torch.mm
-        rounded = lambda a, b: product(a.bfloat16(), b.bfloat16()).to(a.dtype)  # noqa: E731
-        monkeypatch.setattr(
-            kernels.torch,
-            "mm",
-            lambda a, b: (rounded if a.dtype is torch.float32 else product)(a, b),
-        )
-    assert not kernels._products_are_exact()
-    before = switch()
-    with kernels.fast_products():
-        assert switch() == before

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from llm_compression import AudioEncoder, TextEncoder, VisionEncoder
-from llm_compression.inference import kernels, trial
+from llm_compression.inference import kernels, products, trial
 from llm_compression.multimodal.encoded import Encoded
 from llm_compression.multimodal.text import encoder as text_encoder
 from llm_compression.multimodal.text.model import TextModel
@@ -54,12 +54,24 @@ def default_type(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def losing(precision: str) -> Iterator[None]:
+    """Where products of float32 may be computed with fewer digits."""
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 SURROUNDINGS = {
     "device": lambda: torch.device("meta"),
     "bfloat16": lambda: default_type(torch.bfloat16),
     "float64": lambda: default_type(torch.float64),
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
+    "products in TF32": lambda: losing("high"),
+    "products in bfloat16": lambda: losing("medium"),
 }
 
 
@@ -83,7 +95,7 @@ def test_what_a_caller_has_set(
 
     wanted = embeddings()
     before = [trial.usable(kind) for kind in Kind]
-    probes = (kernels.can_pack, kernels.can_int8, kernels._products_are_exact, trial.usable)
+    probes = (kernels.can_pack, kernels.can_int8, products._bfloat16_is_exact, trial.usable)
     for probe in probes:
         probe.cache_clear()
     with SURROUNDINGS[around]():
@@ -92,6 +104,34 @@ def test_what_a_caller_has_set(
         assert np.array_equal(one, other)
     assert kernels.can_pack(torch.float32)
     assert [trial.usable(kind) for kind in Kind] == before
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_products_lose_nothing_by_operators_either(
+    either_core: str,
+    packed: bool,
+    tiny_table: Path,
+    tiny_clip_table: Path,
+    tiny_whisper_table: Path,
+) -> None:
+    sound = np.sin(np.arange(20_000, dtype=np.float32) / 9)
+    texts = TextEncoder(tiny_table, packed=packed)
+    pictures = VisionEncoder(tiny_clip_table, packed=packed)
+    sounds = AudioEncoder(tiny_whisper_table, packed=packed)
+
+    def embeddings() -> list[np.ndarray]:
+        return [
+            texts.encode(TEXTS * 20),
+            pictures.encode(PICTURES[0]),
+            sounds.encode(sound, sampling_rate=16_000),
+        ]
+
+    wanted = embeddings()
+    with losing("medium"):
+        found = embeddings()
+        assert torch.get_float32_matmul_precision() == "medium"
+    for one, other in zip(found, wanted, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_texts_are_divided_where_cores_come_out_even(

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import torch
 
+from llm_compression.inference.products import as_asked
 from llm_compression.spec.sound import SoundSpec
 
 _FLOOR = 1e-10  # power below which nothing is heard
@@ -22,7 +23,7 @@ def log_mel(samples: np.ndarray, spec: SoundSpec, mels: int) -> np.ndarray:
     (feature_extraction_whisper.py, _np_extract_fbank_features): every further frame holds
     `silence` of these.
     """
-    with torch.autocast("cpu", enabled=False):  # a caller's would round the power to its type
+    with as_asked("cpu"):  # a caller's autocast would round the power to its type
         return _log_mel(samples, spec, mels)
 
 

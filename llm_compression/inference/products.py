@@ -1,0 +1,123 @@
+"""How exact torch's float32 products are, whatever the process lets them lose.
+
+`torch.set_float32_matmul_precision` and the `fp32_precision` of torch's backends let products of
+float32 be computed in bfloat16 or TF32, where the processor has units for these.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from llm_compression.guard import Guard
+from llm_compression.inference.kernels import EXACT
+
+_BACKENDS = {"cpu": "mkldnn", "cuda": "cuda"}
+_LOSES_NOTHING = ("none", "ieee", "highest")
+
+
+def as_asked(device: str) -> AbstractContextManager[None]:
+    """Inside, operators on a device of this type compute in the type of what they are given.
+
+    Neither a caller's autocast nor what the process lets float32 lose changes that.
+    """
+    if device not in _BACKENDS:
+        return nullcontext()
+    exact = device == "cpu" and _bfloat16_is_exact()
+    switch = nullcontext() if exact else _exact[device]
+    return _without_autocast(device, switch) if torch.is_autocast_enabled(device) else switch
+
+
+@contextmanager
+def _without_autocast(device: str, switch: AbstractContextManager[None]) -> Iterator[None]:
+    with torch.autocast(device, enabled=False), switch:
+        yield
+
+
+def fast_products() -> AbstractContextManager[None]:
+    """Inside, float32 products on the CPU, those of attention too, go to oneDNN where they can.
+
+    The switch allows bfloat16 by its name; `_bfloat16_is_exact` has seen that this processor
+    computes in float32 all the same.
+    """
+    return _fast if _bfloat16_is_exact() else nullcontext()
+
+
+class _Switch:
+    """Holds the precision of one backend's products while anybody is inside, then puts it back.
+
+    Args:
+        backend: of torch.backends.
+        wanted: where it is held, unless it stands where nothing would change.
+        fine: those positions.
+    """
+
+    def __init__(self, backend: str, wanted: str, fine: tuple[str, ...] = ()) -> None:
+        self._backend, self._wanted, self._fine = backend, wanted, fine
+        self._guard = Guard()
+        self._inside = 0
+        self._before: str | None = None  # None where nothing was changed
+
+    def __enter__(self) -> None:
+        with self._guard.lock:
+            if not self._inside and (before := _precision(self._backend)) not in self._fine:
+                self._before = before
+                _set_precision(self._backend, self._wanted)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._guard.lock:
+            self._inside -= 1
+            if not self._inside and self._before is not None:
+                _set_precision(self._backend, self._before)
+                self._before = None
+
+
+_exact = {device: _Switch(name, "ieee", _LOSES_NOTHING) for device, name in _BACKENDS.items()}
+_fast = _Switch("mkldnn", "bf16")
+
+
+@functools.cache
+def _of(backend: str) -> Any:
+    """A backend's products with their ``fp32_precision``; None on torch before 2.9."""
+    products = getattr(getattr(torch.backends, backend), "matmul", None)
+    return products if hasattr(products, "fp32_precision") else None
+
+
+def _precision(backend: str) -> str:
+    products = _of(backend)
+    if products is None:
+        return torch.get_float32_matmul_precision()
+    found: str = products.fp32_precision
+    return found
+
+
+def _set_precision(backend: str, value: str) -> None:
+    products = _of(backend)
+    if products is None:
+        torch.set_float32_matmul_precision("highest" if value == "ieee" else value)
+        return
+    products.fp32_precision = "none"  # so that it follows again what stands above all backends
+    if products.fp32_precision != value:
+        products.fp32_precision = value
+
+
+@functools.cache
+def _bfloat16_is_exact() -> bool:
+    """Whether products may be let go to bfloat16 and stay as exact as float32 is.
+
+    Only matrix units of bfloat16 (AMX) take the switch at its word; without them oneDNN has float32
+    alone.
+    """
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.rand(256, 256, generator=generator, **EXACT) for _ in range(2))
+    try:
+        if _of("mkldnn") is None or torch.cpu._is_amx_tile_supported():
+            return False
+    except AttributeError:
+        return False
+    with _fast:
+        product = torch.mm(a, b)
+    return torch.allclose(product.double(), torch.mm(a.double(), b.double()), rtol=1e-6)
