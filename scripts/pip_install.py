@@ -11,7 +11,9 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
@@ -41,9 +43,10 @@ def install(arguments: Sequence[str]) -> None:
 
 def plan(arguments: Sequence[str]) -> dict[str, Any]:
     """Pip's own report of what ``pip install`` with these arguments would bring."""
-    report: dict[str, Any] = json.loads(
-        pip_install([*arguments, "--dry-run", "--quiet", "--report", "-"], capture=True)
-    )
+    with tempfile.TemporaryDirectory() as folder:  # beside which -v may print what it likes
+        path = Path(folder) / "report.json"
+        pip_install([*arguments, "--dry-run", "--quiet", "--report", str(path)])
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 
@@ -53,22 +56,18 @@ def cuda_packages(report: dict[str, Any]) -> list[str]:
     return sorted(name for name in names if _CUDA.fullmatch(name))
 
 
-def pip_install(arguments: Sequence[str], *, capture: bool = False) -> str:
-    """What ``pip install`` printed if ``capture``, else "" after it printed to the terminal.
+def pip_install(arguments: Sequence[str]) -> None:
+    """Run ``pip install``, which prints to the terminal.
 
     Raises:
         InstallError: pip exited with an error, which it has printed.
     """
-    command = [sys.executable, "-m", "pip", "install", *arguments]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE if capture else None, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", "install", *arguments], check=False)
     if done.returncode:
         raise InstallError(
             f"`pip install {' '.join(arguments)}` ended with code {done.returncode}; "
             "its message is above"
         )
-    return done.stdout or ""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -24,12 +24,12 @@ class FakePip:
         self.reports = [json.dumps(report(name)) for name in reports]
         self.installed: list[list[str]] = []
 
-    def __call__(self, arguments: Sequence[str], *, capture: bool = False) -> str:
+    def __call__(self, arguments: Sequence[str]) -> None:
         if "--dry-run" in arguments:
-            assert capture
-            return self.reports.pop(0)
+            where = arguments[list(arguments).index("--report") + 1]
+            Path(where).write_text(self.reports.pop(0))
+            return
         self.installed.append(list(arguments))
-        return ""
 
 
 @pytest.fixture
@@ -91,10 +91,11 @@ def test_nothing_is_installed_where_no_cpu_build_is_to_be_had(
     assert pip_install.CPU_WHEELS in message
 
 
-def test_plan_by_the_real_pip(wheelhouse: Path) -> None:
+@pytest.mark.parametrize("loud", [[], ["-v"], ["-vvv"]])
+def test_plan_by_the_real_pip(wheelhouse: Path, loud: list[str]) -> None:
     write_wheel(wheelhouse, "tiny-frame", requires="nvidia-tiny")
     write_wheel(wheelhouse, "nvidia-tiny")
-    plan = pip_install.plan(["tiny-frame"])
+    plan = pip_install.plan(["tiny-frame", *loud])
     assert pip_install.cuda_packages(plan) == ["nvidia-tiny"]
     assert len(plan["install"]) == 2
 
