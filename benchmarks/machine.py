@@ -4,8 +4,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,21 @@ def describe(libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
         "memory_gib": round(_physical_memory() / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in libraries},
+        "libraries": _versions(libraries),
         "compiled": trial.usable(Kind.FLOAT32) is not None,
         "load_average": round(os.getloadavg()[0], 2),
         **_commit(),
     }
+
+
+def _versions(libraries: Iterable[str]) -> dict[str, str]:
+    try:
+        return {name: version(name) for name in libraries}
+    except PackageNotFoundError as error:
+        raise SystemExit(
+            f"error: {error.name} is not installed; `make bench` and `make bench-runtimes` install "
+            "what they compare with, from the extras bench and bench-runtimes"
+        ) from error
 
 
 def float32_floor(runs: int = 7) -> Figure:

@@ -47,3 +47,8 @@ def test_load_refuses_a_table_with_other_values(
     table = convert(other, tmp_path / "other.parquet").path
     with pytest.raises(WrongResultError, match="differs from"):
         load.measure(Case(tiny_bert, table, tmp_path, quick=True))
+
+
+def test_a_missing_library_is_named_with_what_installs_it() -> None:
+    with pytest.raises(SystemExit, match="no-such-library is not installed; `make bench`"):
+        machine.describe(["numpy", "no-such-library"])
