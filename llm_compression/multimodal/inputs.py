@@ -1,6 +1,6 @@
 """Checks of what a caller passes to an engine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,14 @@ _OPENERS = {
     "vision": ("images", "a VisionEncoder, or give --images"),
     "audio": ("sounds", "an AudioEncoder, or give --audio"),
 }
+_NO_SEQUENCE = (
+    bytes,
+    bytearray,
+    memoryview,
+    Mapping,
+    set,
+    frozenset,
+)  # yet iterable
 
 
 def as_texts(inputs: object) -> list[str]:
@@ -24,7 +32,7 @@ def as_texts(inputs: object) -> list[str]:
     if isinstance(inputs, str):
         return [inputs]
     scalar = isinstance(inputs, np.ndarray) and inputs.ndim == 0
-    if scalar or isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable):
+    if scalar or isinstance(inputs, _NO_SEQUENCE) or not isinstance(inputs, Iterable):
         raise InputError(
             f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
         )

@@ -25,14 +25,14 @@ class Trainable(torch.nn.Module):
             module's parameters; the rest is frozen, and shared with the file where it is float32.
 
     Raises:
-        InputError: a pattern matches no tensor.
+        InputError: a pattern matches no tensor, or is no string.
     """
 
     def __init__(
         self, tensors: Tensors, bind: Callable[[Tensors], Run], train: str | Sequence[str]
     ) -> None:
         super().__init__()
-        self._names = _chosen(tensors, [train] if isinstance(train, str) else train)
+        self._names = _chosen(tensors, train)
         with torch.inference_mode(mode=False):
             for name in self._names:
                 own = writable(tensors[name]).to(torch.float32, copy=True)
@@ -58,7 +58,10 @@ def _attribute(name: str) -> str:
     return name.replace(".", "/")  # a dot is not allowed
 
 
-def _chosen(tensors: Tensors, patterns: Sequence[str]) -> list[str]:
+def _chosen(tensors: Tensors, train: str | Sequence[str]) -> list[str]:
+    patterns = [train] if isinstance(train, str) else train
+    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
+        raise InputError(f"train is {train!r}; pass patterns of weight names, or none at all")
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in tensors):
             raise InputError(

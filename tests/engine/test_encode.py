@@ -49,6 +49,7 @@ def test_order_is_restored(engine: ArrowEngine, batch_size: int) -> None:
         (b"bytes", "inputs is bytes"),
         (np.array("zero axes"), "inputs is ndarray"),
         ({"text": "x"}, "inputs is dict"),
+        ({"the cat", "red"}, "inputs is set"),  # in which order would its vectors be?
         (["fine", 7], "input 1 is int, not a string"),
         (["fine", None], "input 1 is NoneType"),
         (["fine", ["nested"]], "input 1 is list"),

@@ -161,3 +161,9 @@ def test_a_pattern_that_matches_nothing_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"no weight is called '(text\.blocks|vision)\.\*'"):
         TextEncoder(tiny_table).trainable(patterns)
+
+
+@pytest.mark.parametrize("patterns", [5, None, ["text.*", 5], {"text.*"}])
+def test_what_is_no_pattern_is_refused(patterns: object, tiny_table: Path) -> None:
+    with pytest.raises(InputError, match="pass patterns of weight names"):
+        TextEncoder(tiny_table).trainable(patterns)  # type: ignore[arg-type]
