@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from llm_compression.guard import Guard
-from llm_compression.inference import kernels
+from llm_compression.inference import products
 from llm_compression.once import Once
 
 
@@ -27,13 +27,12 @@ def status_of_child(work: Callable[[], object], seconds: int = 10) -> int:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads
 def test_a_child_finds_every_lock_free() -> None:
-    guard, once, switch = Guard(), Once(lambda: 7), kernels._Switch()
+    guard, once = Guard(), Once(lambda: 7)
+    switch = products._Switch("mkldnn", "ieee", lambda _precision: True)
 
     def work() -> None:
-        with guard.lock:
+        with guard.lock, switch:
             assert once() == 7
-            switch.take()
-            switch.give()
 
     with guard.lock, once._guard.lock, switch._guard.lock:
         assert status_of_child(work) == 0

@@ -5,7 +5,7 @@ float32 be computed in bfloat16 or TF32, where the processor has units for these
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,8 +14,6 @@ import torch
 from llm_compression.guard import Guard
 from llm_compression.inference.kernels import EXACT
 
-_BACKENDS = {"cpu": "mkldnn", "cuda": "cuda"}
-_LOSES_NOTHING = ("none", "ieee", "highest")
 
 
 def as_asked(device: str) -> AbstractContextManager[None]:
@@ -23,10 +21,9 @@ def as_asked(device: str) -> AbstractContextManager[None]:
 
     Neither a caller's autocast nor what the process lets float32 lose changes that.
     """
-    if device not in _BACKENDS:
+    switch = _exact.get(device)
+    if switch is None:
         return nullcontext()
-    exact = device == "cpu" and _bfloat16_is_exact()
-    switch = nullcontext() if exact else _exact[device]
     return _without_autocast(device, switch) if torch.is_autocast_enabled(device) else switch
 
 
@@ -50,19 +47,20 @@ class _Switch:
 
     Args:
         backend: of torch.backends.
-        wanted: where it is held, unless it stands where nothing would change.
-        fine: those positions.
+        wanted: where it is held.
+        enough: whether it may stay where it stands instead.
     """
 
-    def __init__(self, backend: str, wanted: str, fine: tuple[str, ...] = ()) -> None:
-        self._backend, self._wanted, self._fine = backend, wanted, fine
+    def __init__(self, backend: str, wanted: str, enough: Callable[[str], bool]) -> None:
+        self._backend, self._wanted, self._enough = backend, wanted, enough
         self._guard = Guard()
         self._inside = 0
-        self._before: str | None = None  # None where nothing was changed
+        self._before: str | None = None  # None where nothing is changed
 
     def __enter__(self) -> None:
         with self._guard.lock:
-            if not self._inside and (before := _precision(self._backend)) not in self._fine:
+            before = _precision(self._backend)
+            if self._before is None and not self._enough(before):
                 self._before = before
                 _set_precision(self._backend, self._wanted)
             self._inside += 1
@@ -75,11 +73,17 @@ class _Switch:
                 self._before = None
 
 
-_exact = {device: _Switch(name, "ieee", _LOSES_NOTHING) for device, name in _BACKENDS.items()}
-_fast = _Switch("mkldnn", "bf16")
+def _loses_nothing(precision: str) -> bool:
+    return precision in ("none", "ieee", "highest")
 
 
-@functools.cache
+_exact = {
+    "cpu": _Switch("mkldnn", "ieee", lambda p: _loses_nothing(p) or _bfloat16_is_exact()),
+    "cuda": _Switch("cuda", "ieee", _loses_nothing),
+}
+_fast = _Switch("mkldnn", "bf16", lambda precision: precision == "bf16")
+
+
 def _of(backend: str) -> Any:
     """A backend's products with their ``fp32_precision``; None on torch before 2.9."""
     products = getattr(getattr(torch.backends, backend), "matmul", None)
@@ -111,13 +115,13 @@ def _bfloat16_is_exact() -> bool:
     Only matrix units of bfloat16 (AMX) take the switch at its word; without them oneDNN has float32
     alone.
     """
-    generator = torch.Generator("cpu").manual_seed(0)
-    a, b = (torch.rand(256, 256, generator=generator, **EXACT) for _ in range(2))
     try:
         if _of("mkldnn") is None or torch.cpu._is_amx_tile_supported():
             return False
     except AttributeError:
         return False
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.rand(256, 256, generator=generator, **EXACT) for _ in range(2))
     with _fast:
         product = torch.mm(a, b)
     return torch.allclose(product.double(), torch.mm(a.double(), b.double()), rtol=1e-6)
