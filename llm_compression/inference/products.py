@@ -15,7 +15,6 @@ from llm_compression.guard import Guard
 from llm_compression.inference.kernels import EXACT
 
 
-
 def as_asked(device: str) -> AbstractContextManager[None]:
     """Inside, operators on a device of this type compute in the type of what they are given.
 
@@ -77,8 +76,12 @@ def _loses_nothing(precision: str) -> bool:
     return precision in ("none", "ieee", "highest")
 
 
+def _loses_nothing_here(precision: str) -> bool:
+    return _loses_nothing(precision) or _bfloat16_is_exact()
+
+
 _exact = {
-    "cpu": _Switch("mkldnn", "ieee", lambda p: _loses_nothing(p) or _bfloat16_is_exact()),
+    "cpu": _Switch("mkldnn", "ieee", _loses_nothing_here),
     "cuda": _Switch("cuda", "ieee", _loses_nothing),
 }
 _fast = _Switch("mkldnn", "bf16", lambda precision: precision == "bf16")

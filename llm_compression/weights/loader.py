@@ -6,8 +6,8 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import torch
 
 from llm_compression.cores import cores
@@ -19,6 +19,9 @@ from llm_compression.weights.mapping import mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.readonly import read_only
 from llm_compression.weights.schema import STORAGE, Quantization
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TORCH = {name: getattr(torch, name) for name in STORAGE if name != "int4"}
 
@@ -187,7 +190,7 @@ def _placed(whole: Mapping[str, torch.Tensor], tensor: MappedTensor) -> torch.Te
     return memory.as_strided(tensor.shape, strides, tensor.start // memory.itemsize)
 
 
-def _view(array: pa.Array, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+def _view(array: "pa.Array", dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     row_bytes = STORAGE[dtype].row_bytes
     buffer = array.buffers()[1]
     memory = (ctypes.c_uint8 * (len(array) * row_bytes)).from_address(

@@ -27,6 +27,7 @@ from llm_compression.weights.schema import (
 )
 
 T = TypeVar("T")
+KEYS = ("format_version", "fingerprint", "spec", "tensors", "files", "provenance", "seal")
 
 
 def to_metadata(manifest: Manifest) -> dict[str, str]:

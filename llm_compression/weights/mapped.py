@@ -1,30 +1,27 @@
 """MappedCopy: the same tensors in an uncompressed Arrow IPC file, opened in place.
 
-A record batch holds consecutive tensors of one dtype, one row each: its name, its cross sum, and
-its values as a list in the column of its dtype. The schema's metadata carries the fingerprint,
-an index, the tokenizer if it can be split, and a seal over every byte that is no value.
+A record batch holds consecutive tensors of one dtype, one row each: its name, and its values as a
+list in the column of its dtype. The schema's metadata carries the fingerprint, an index that says
+where each tensor lies and what its cross sum is, the tokenizer if it can be split, and a seal over
+every byte that is no value.
 """
 
 import hashlib
-import itertools
 import json
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-
-import pyarrow as pa
 
 from llm_compression.errors import CorruptWeightTableError
 from llm_compression.weights import seal
+from llm_compression.weights.arrow_metadata import schema_metadata
 from llm_compression.weights.checksum import cross_sums
 from llm_compression.weights.manifest import check_version
 from llm_compression.weights.reader import WeightTable
-from llm_compression.weights.schema import PREFIX, STORAGE, FileRole
+from llm_compression.weights.schema import PREFIX, STORAGE, FileRole, stored_rows
+from llm_compression.weights.table_file import open_at_once
 from llm_compression.weights.vocabulary import SplitTokenizer, split
-
-SUM_COLUMN = "checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,7 @@ class MappedTensor:
     shape: tuple[int, ...]
     start: int
     nbytes: int
+    checksum: str  # its cross sum
 
 
 class MappedCopy:
@@ -52,18 +50,10 @@ class MappedCopy:
         self.path = path
         try:
             self.bytes = map_file(path)
-            self._reader = pa.ipc.open_file(pa.py_buffer(self.bytes))
-            self._check_identity(self._reader.schema.metadata or {}, fingerprint)
-            self._reader.schema.field(SUM_COLUMN)  # a KeyError if another writer left it out
-            self.tensors = locate_tensors(self._reader, pa.py_buffer(self.bytes).address)
-        except (
-            pa.ArrowException,
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-        ) as error:
+            self._metadata = schema_metadata(self.bytes)
+            self._check_identity(fingerprint)
+            self.tensors = read_index(self._metadata[key("index")], len(self.bytes))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._corrupt("its header") from error
         if not seal.intact(b"".join(around(self.bytes, self.tensors.values()))):
             raise self._corrupt("its header")
@@ -76,10 +66,10 @@ class MappedCopy:
     @property
     def tokenizer(self) -> SplitTokenizer | None:
         """The model's, where it has one that can be split."""
-        metadata = self._reader.schema.metadata
-        if key("words") not in metadata:
+        if key("words") not in self._metadata:
             return None
-        return SplitTokenizer(*(metadata[key(part)].decode() for part in ("tokenizer", "words")))
+        parts = (self._metadata[key(part)].decode() for part in ("tokenizer", "words"))
+        return SplitTokenizer(*parts)
 
     def check_values(self, meanwhile: Callable[["MappedCopy"], None] = lambda _copy: None) -> None:
         """Compare every value with its cross sum, at memory speed; pages are let go again.
@@ -92,8 +82,8 @@ class MappedCopy:
         ranges = [(t.start, t.start + t.nbytes) for t in self.tensors.values()]
         with cross_sums(self.bytes, ranges) as found:
             meanwhile(self)
-        for name, given, checksum in zip(self.tensors, found, self._checksums(), strict=True):
-            if given != checksum:
+        for (name, tensor), checksum in zip(self.tensors.items(), found, strict=True):
+            if checksum != tensor.checksum:
                 raise self._corrupt(f"tensor {name}")
 
     def release(self) -> None:
@@ -115,14 +105,9 @@ class MappedCopy:
             if digest != entry.sha256:
                 raise self._corrupt(f"tensor {entry.name}")
 
-    def _checksums(self) -> Iterator[str]:
-        # Strings are read only after the seal is found right: Arrow trusts their offsets.
-        for number in range(self._reader.num_record_batches):
-            yield from self._reader.get_batch(number).column(SUM_COLUMN).to_pylist()
-
-    def _check_identity(self, metadata: dict[bytes, bytes], fingerprint: str) -> None:
-        check_version(metadata[key("format_version")].decode(), str(self.path))
-        if metadata[key("fingerprint")] != fingerprint.encode():
+    def _check_identity(self, fingerprint: str) -> None:
+        check_version(self._metadata[key("format_version")].decode(), str(self.path))
+        if self._metadata[key("fingerprint")] != fingerprint.encode():
             raise self._corrupt("its fingerprint: it is the copy of another model")
 
     def _corrupt(self, what: str) -> CorruptWeightTableError:
@@ -131,21 +116,15 @@ class MappedCopy:
         )
 
 
-def locate_tensors(reader: pa.ipc.RecordBatchFileReader, base: int) -> dict[str, MappedTensor]:
-    """The tensors in file order, as the index in the metadata names them."""
-    index = iter(json.loads(reader.schema.metadata[key("index")]))
-    found = {}
-    for number in range(reader.num_record_batches):
-        batch = reader.get_batch(number)
-        rows = list(itertools.islice(index, batch.num_rows))
-        lists = batch.column(rows[0][1])
-        memory = lists.values.buffers()[1].address - base
-        width = STORAGE[rows[0][1]].row_bytes
-        edges = [memory + width * offset for offset in lists.offsets.to_pylist()]
-        for (name, dtype, shape), (start, stop) in zip(rows, pairwise(edges), strict=True):
-            found[name] = MappedTensor(dtype, tuple(shape), start, stop - start)
-    if next(index, None) is not None:
-        raise ValueError("the index names tensors that no batch holds")
+def read_index(index: bytes, size: int) -> dict[str, MappedTensor]:
+    """The tensors of a file of ``size`` bytes, in the order in which they lie there."""
+    found, position = {}, 0
+    for name, dtype, shape, place, checksum in json.loads(index):
+        start, nbytes = int(place), stored_rows(dtype, shape) * STORAGE[dtype].row_bytes
+        if not position <= start <= size - nbytes:
+            raise ValueError(f"{name} lies behind what follows it, or outside of the file")
+        position = start + nbytes
+        found[name] = MappedTensor(dtype, tuple(shape), start, nbytes, checksum)
     return found
 
 
@@ -161,7 +140,7 @@ def around(content: mmap.mmap, tensors: Iterable[MappedTensor]) -> Iterator[byte
 
 def map_file(path: Path) -> mmap.mmap:
     """The file in memory, private to this process where it is written to."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_at_once) as file:
         # Private and writable: torch takes no read-only memory. A write, which read-only tensors
         # refuse, would stay within this process.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

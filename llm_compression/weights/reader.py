@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llm_compression.errors import (
     CorruptWeightTableError,
@@ -20,7 +19,7 @@ from llm_compression.errors import (
 from llm_compression.files.paths import user_path
 from llm_compression.weights import seal
 from llm_compression.weights.checksum import cross_sum
-from llm_compression.weights.manifest import from_metadata, identify
+from llm_compression.weights.manifest import KEYS, from_metadata, identify
 from llm_compression.weights.schema import (
     FILE_COLUMN,
     STORAGE,
@@ -30,7 +29,17 @@ from llm_compression.weights.schema import (
     TensorEntry,
     table_schema,
 )
-from llm_compression.weights.table_file import MAGIC, map_table, split_footer, table_path
+from llm_compression.weights.table_file import (
+    MAGIC,
+    key_values,
+    map_table,
+    split_footer,
+    table_path,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _TASK_BYTES = 8 << 20  # row groups are decoded together up to this many bytes
 
@@ -38,9 +47,10 @@ _TASK_BYTES = 8 << 20  # row groups are decoded together up to this many bytes
 class WeightTable:
     """One weight table, mapped read-only; nothing is decoded until it is asked for.
 
-    Opening checks the seal of the footer; the first look at the manifest, that footer and row
-    groups cover the file without a gap. With ``verify`` every row group's `cross_sum` is checked
-    before a decoder sees it. So every bit of the file is checked before it is used.
+    Opening checks the seal of the footer; the first look at the manifest, that it names every byte
+    of the file; the first decoding, that row groups and schema are those of the manifest. With
+    ``verify`` every row group's `cross_sum` is checked before a decoder sees it. So every bit of
+    the file is checked before it is used.
 
     Raises:
         WeightTableNotFoundError, NotAWeightTableError, UnsupportedVersionError,
@@ -52,9 +62,8 @@ class WeightTable:
         self.verify = verify
         self._map = map_table(self.path)
         self._bytes = np.frombuffer(self._map, np.uint8)
-        self._buffer = pa.py_buffer(self._bytes)
-        self._metadata, self._footer_start = self._open_footer()
-        self.fingerprint = identify(self._metadata.metadata or {}, str(self.path))
+        self._pairs, self._footer_start = self._open_footer()
+        self.fingerprint = identify(self._pairs, str(self.path))
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -63,15 +72,40 @@ class WeightTable:
         Raises:
             CorruptWeightTableError: it contradicts the file.
         """
-        manifest = from_metadata(self._metadata.metadata, str(self.path))
-        self._check_layout(manifest)
+        manifest = from_metadata(self._pairs, str(self.path))
+        position = len(MAGIC)
+        for entry in manifest.entries():
+            if entry.stored.start != position or entry.stored.stop < position:
+                raise self._corrupt(f"{entry.name}: its bytes do not follow the row group before")
+            position = entry.stored.stop
+        if position != self._footer_start:
+            raise self._corrupt("the row groups, which are not those of the manifest")
         return manifest
 
     @cached_property
     def _groups(self) -> dict[int, int]:
         """Row group by the byte where it starts."""
-        entries: list[TensorEntry | FileEntry] = [*self.manifest.tensors, *self.manifest.files]
-        return {entry.stored.start: i for i, entry in enumerate(entries)}
+        return {entry.stored.start: i for i, entry in enumerate(self.manifest.entries())}
+
+    @cached_property
+    def _metadata(self) -> "pq.FileMetaData":
+        """The footer as pyarrow reads it; it must say what the manifest says."""
+        import pyarrow as pa  # which a mapped copy is opened without
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(self._bytes)))
+        except (OSError, pa.ArrowException) as error:
+            raise self._corrupt(f"the footer (from byte {self._footer_start})") from error
+        if not self._pairs.items() <= (metadata.metadata or {}).items():
+            raise self._corrupt("the footer, whose metadata is not what stands there")
+        rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        if rows != [entry.rows for entry in self.manifest.entries()]:
+            raise self._corrupt("the row groups, which are not those of the manifest")
+        found = _plain(metadata.schema.to_arrow_schema())
+        if not found.equals(_plain(table_schema(self.manifest.columns()))):
+            raise self._corrupt("the schema, which is not that of a weight table")
+        return metadata
 
     @cached_property
     def _entries(self) -> dict[str, TensorEntry]:
@@ -90,7 +124,7 @@ class WeightTable:
                 f"{self.path} has no tensor {name!r}; `llm-compression inspect` lists them"
             ) from None
 
-    def read_tensors(self, names: Sequence[str], *, threads: int = 1) -> dict[str, pa.Array]:
+    def read_tensors(self, names: Sequence[str], *, threads: int = 1) -> "dict[str, pa.Array]":
         """Decode tensors, each a flat slice of an Arrow array, on ``threads`` threads.
 
         Raises:
@@ -99,6 +133,7 @@ class WeightTable:
         """
         limit = _TASK_BYTES if threads > 1 else sys.maxsize  # each task costs a tenth of a ms
         tasks = _tasks([self.entry(name) for name in names], limit)
+        self._metadata  # noqa: B018  parsed once, not by every thread
         if threads <= 1 or len(tasks) == 1:
             decoded = [self._read_task(task) for task in tasks]
         else:
@@ -107,7 +142,7 @@ class WeightTable:
         found = {name: array for part in decoded for name, array in part.items()}
         return {name: found[name] for name in names}
 
-    def stream(self) -> Iterator[tuple[TensorEntry, pa.Array]]:
+    def stream(self) -> "Iterator[tuple[TensorEntry, pa.Array]]":
         """Every tensor in file order, one in memory at a time; raises as `read_tensors`."""
         for entry in self.manifest.tensors:
             yield entry, self.read_tensors([entry.name])[entry.name]
@@ -144,7 +179,7 @@ class WeightTable:
         Raises:
             CorruptWeightTableError: the first damage found.
         """
-        self.check_ranges([*self.manifest.tensors, *self.manifest.files])
+        self.check_ranges(self.manifest.entries())
         for entry, array in self.stream():
             if hashlib.sha256(raw_values(array, entry.dtype).data).hexdigest() != entry.sha256:
                 raise self._corrupt(f"tensor {entry.name}: the values are not those converted")
@@ -163,7 +198,7 @@ class WeightTable:
             if cross_sum(self._bytes, stored.start, stored.stop) != stored.checksum:
                 raise self._corrupt(f"{entry.name} (bytes {stored.start} to {stored.stop})")
 
-    def _read_task(self, entries: list[TensorEntry]) -> dict[str, pa.Array]:
+    def _read_task(self, entries: list[TensorEntry]) -> "dict[str, pa.Array]":
         array = self._decode(entries[0].dtype, entries)
         for entry in entries:
             self._let_go(entry)
@@ -173,14 +208,19 @@ class WeightTable:
             for e, start in zip(entries, starts.tolist(), strict=False)
         }
 
-    def _decode(self, column: str, entries: Sequence[TensorEntry | FileEntry]) -> pa.Array:
+    def _decode(self, column: str, entries: Sequence[TensorEntry | FileEntry]) -> "pa.Array":
         if self.verify:
             self.check_ranges(entries)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         groups = [self._groups[entry.stored.start] for entry in entries]
+        metadata = self._metadata
         try:
             # A ParquetFile is not safe to share between threads; one over mapped bytes and a
             # parsed footer costs microseconds.
-            file = pq.ParquetFile(pa.BufferReader(self._buffer), metadata=self._metadata)
+            source = pa.BufferReader(pa.py_buffer(self._bytes))
+            file = pq.ParquetFile(source, metadata=metadata)
             table = file.read_row_groups(groups, columns=[column], use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise self._corrupt(entries[0].name) from error
@@ -190,7 +230,7 @@ class WeightTable:
             raise self._corrupt(entries[0].name)
         return array
 
-    def _open_footer(self) -> tuple[pq.FileMetaData, int]:
+    def _open_footer(self) -> tuple[dict[bytes, bytes], int]:
         size = len(self._bytes)
         start, footer = split_footer(self._bytes, self.path)
         if not seal.intact(footer):
@@ -201,8 +241,8 @@ class WeightTable:
                 "make a weight table with `llm-compression convert`"
             )
         try:
-            return pq.read_metadata(pa.BufferReader(self._buffer)), start
-        except (OSError, pa.ArrowException) as error:
+            return key_values(footer, KEYS), start
+        except ValueError as error:
             raise self._corrupt(f"the footer (bytes {start} to {size})") from error
 
     def _let_go(self, entry: TensorEntry) -> None:
@@ -211,36 +251,22 @@ class WeightTable:
         if isinstance(self._map, mmap.mmap):
             self._map.madvise(mmap.MADV_DONTNEED, start, entry.stored.stop - start)
 
-    def _check_layout(self, manifest: Manifest) -> None:
-        """Row groups and footer must cover every byte, and the schema must be ours."""
-        position = len(MAGIC)
-        entries: list[TensorEntry | FileEntry] = [*manifest.tensors, *manifest.files]
-        for entry in entries:
-            if entry.stored.start != position or entry.stored.stop < position:
-                raise self._corrupt(f"{entry.name}: its bytes do not follow the row group before")
-            position = entry.stored.stop
-        groups = self._metadata.num_row_groups
-        rows = [self._metadata.row_group(i).num_rows for i in range(groups)]
-        if position != self._footer_start or rows != [e.rows for e in entries]:
-            raise self._corrupt("the row groups, which are not those of the manifest")
-        found = _plain(self._metadata.schema.to_arrow_schema())
-        if not found.equals(_plain(table_schema(manifest.columns()))):
-            raise self._corrupt("the schema, which is not that of a weight table")
-
     def _corrupt(self, what: str) -> CorruptWeightTableError:
         return CorruptWeightTableError(
             f"{self.path}: damage in {what}; copy the file again or convert the model again"
         )
 
 
-def _plain(schema: pa.Schema) -> pa.Schema:
+def _plain(schema: "pa.Schema") -> "pa.Schema":
     """The schema as Parquet knows it: whether a string is a dictionary is Arrow's own affair."""
+    import pyarrow as pa
+
     return pa.schema(
         pa.field(f.name, getattr(f.type, "value_type", f.type), f.nullable) for f in schema
     )
 
 
-def raw_values(array: pa.Array, dtype: str) -> np.ndarray:
+def raw_values(array: "pa.Array", dtype: str) -> np.ndarray:
     """The bytes of a flat array's values (uint8), without a copy; slices are honoured."""
     row_bytes = STORAGE[dtype].row_bytes
     start = array.offset * row_bytes

@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from llm_compression.errors import SpecError
 from llm_compression.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.parquet"  # what a weight table in a folder is called
@@ -23,20 +26,27 @@ FILE_CHUNK = 1 << 20  # an attached file is cut into rows of this many bytes
 class StorageType:
     """How one dtype is stored: a column named after it, ``row_bytes`` bytes in each row."""
 
-    arrow: pa.DataType
+    arrow_name: str
     row_bytes: int
     per_row: int = 1
     split: bool = True  # BYTE_STREAM_SPLIT, which gains on floats only
 
+    @property
+    def arrow(self) -> "pa.DataType":
+        """The type of the column."""
+        import pyarrow as pa  # which a mapped copy is opened without
+
+        return pa.type_for_alias(self.arrow_name)
+
 
 STORAGE: dict[str, StorageType] = {
-    "float32": StorageType(pa.float32(), 4),
-    "float16": StorageType(pa.float16(), 2),
-    "bfloat16": StorageType(pa.uint16(), 2),
-    "int64": StorageType(pa.int64(), 8, split=False),
-    "int32": StorageType(pa.int32(), 4, split=False),
-    "int8": StorageType(pa.int8(), 1, split=False),
-    "int4": StorageType(pa.uint8(), 1, per_row=2, split=False),
+    "float32": StorageType("float32", 4),
+    "float16": StorageType("float16", 2),
+    "bfloat16": StorageType("uint16", 2),
+    "int64": StorageType("int64", 8, split=False),
+    "int32": StorageType("int32", 4, split=False),
+    "int8": StorageType("int8", 1, split=False),
+    "int4": StorageType("uint8", 1, per_row=2, split=False),
 }
 
 
@@ -158,6 +168,10 @@ class Manifest:
     provenance: Provenance
     fingerprint: str
 
+    def entries(self) -> "list[TensorEntry | FileEntry]":
+        """What the row groups hold, in file order."""
+        return [*self.tensors, *self.files]
+
     def columns(self) -> list[str]:
         """Storage columns in file order."""
         used = {entry.dtype for entry in self.tensors}
@@ -169,15 +183,19 @@ def stored_rows(dtype: str, shape: tuple[int, ...]) -> int:
     return math.ceil(math.prod(shape) / STORAGE[dtype].per_row)
 
 
-def table_schema(dtypes: list[str]) -> pa.Schema:
+def table_schema(dtypes: list[str]) -> "pa.Schema":
     """The Arrow schema of a weight table that stores ``dtypes``."""
+    import pyarrow as pa
+
     name = pa.field(NAME_COLUMN, pa.dictionary(pa.int32(), pa.string()), nullable=False)
     columns = [pa.field(dtype, STORAGE[dtype].arrow) for dtype in STORAGE if dtype in dtypes]
     return pa.schema([name, *columns, pa.field(FILE_COLUMN, pa.binary())])
 
 
-def as_arrow(dtype: str, raw: np.ndarray) -> pa.Array:
+def as_arrow(dtype: str, raw: np.ndarray) -> "pa.Array":
     """``raw`` (uint8, the values' bytes) as the Arrow array of its column, without a copy."""
+    import pyarrow as pa
+
     storage = STORAGE[dtype]
     return pa.Array.from_buffers(
         storage.arrow, len(raw) // storage.row_bytes, [None, pa.py_buffer(raw)]

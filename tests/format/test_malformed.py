@@ -30,10 +30,15 @@ REMEDY = re.compile(r"convert|copy .* again|make one|make a|upgrade|give ")
 TRUE = GOLDEN.read_bytes()
 
 
+def look_inside(path: Path) -> None:
+    WeightTable(path).manifest  # noqa: B018
+    WeightLoader(path).load_weights()
+
+
 def refused(path: Path, kind: type[LLMCompressionError], says: str) -> None:
     """Opening and looking inside raises just this, with the file's name and a remedy."""
     with pytest.raises(LLMCompressionError) as caught:
-        WeightTable(path).manifest  # noqa: B018
+        look_inside(path)
     message = str(caught.value)
     assert type(caught.value) is kind, message
     assert path.name in message

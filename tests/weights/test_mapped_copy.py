@@ -1,7 +1,10 @@
 """The mapped copy: where it is kept, when it is made again, and what a missing one costs."""
 
 import errno
+import json
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,12 +15,16 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from llm_compression.errors import CorruptWeightTableError, UnsupportedVersionError
-from llm_compression.weights import mapping
+from llm_compression.errors import (
+    CorruptWeightTableError,
+    NotAWeightTableError,
+    UnsupportedVersionError,
+)
+from llm_compression.weights.arrow_metadata import schema_metadata
 from llm_compression.weights.loader import MappedCopyWarning, WeightLoader
-from llm_compression.weights.mapped import SUM_COLUMN, MappedCopy
+from llm_compression.weights.mapped import MappedCopy, map_file
 from llm_compression.weights.mapping import beside, mapped_path, open_mapped
-from llm_compression.weights.reader import WeightTable
+from llm_compression.weights.reader import WeightTable, raw_values
 from tests.weights import work
 from tests.weights.weight_tables import Content, every_dtype, expected_bytes, tensor_bytes
 
@@ -145,7 +152,7 @@ def test_one_of_another_model_is_refused_by_name(model: Path, copy: Path):
 
 def test_one_of_a_newer_version_is_made_again(model: Path, copy: Path, content: Content):
     copy.unlink()
-    with mock.patch("llm_compression.weights.mapping.FORMAT_VERSION", 2):
+    with mock.patch("llm_compression.weights.mapped_writer.FORMAT_VERSION", 2):
         open_newer(model, copy)
     with pytest.raises(UnsupportedVersionError, match=r"format version '2'"):
         MappedCopy(copy, WeightTable(model).fingerprint)
@@ -219,17 +226,53 @@ def test_no_warning_otherwise(model: Path):
     assert said == []
 
 
-def test_a_copy_without_checksums_is_made_again(model: Path, copy: Path, content: Content):
+def test_a_copy_whose_index_says_less_is_made_again(model: Path, copy: Path, content: Content):
     reader = pa.ipc.open_file(pa.memory_map(str(copy)))
     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-    kept = [name for name in reader.schema.names if name != SUM_COLUMN]
-    schema = pa.schema([reader.schema.field(n) for n in kept], reader.schema.metadata)
+    metadata = dict(reader.schema.metadata)
+    rows = json.loads(metadata[b"llm_compression.index"])
+    metadata[b"llm_compression.index"] = json.dumps([row[:3] for row in rows]).encode()
     other = copy.with_name("other")
-    with pa.ipc.new_file(str(other), schema) as writer:
+    with pa.ipc.new_file(str(other), reader.schema.with_metadata(metadata)) as writer:
         for batch in batches:
-            writer.write_batch(batch.select(kept).cast(schema))
-    mapping._seal(other)
+            writer.write_batch(batch.replace_schema_metadata(metadata))
     other.replace(copy)
     with pytest.raises(CorruptWeightTableError, match="damage in its header"):
         MappedCopy(copy, WeightTable(model).fingerprint)
     check(WeightLoader(model, mapped=True), content)
+
+
+def test_is_arrow_to_everyone_else(model: Path, copy: Path):
+    """The index that is read without Arrow says what Arrow finds."""
+    tensors = MappedCopy(copy, WeightTable(model).fingerprint).tensors
+    reader = pa.ipc.open_file(pa.memory_map(str(copy)))
+    batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    rows = [(batch, i) for batch in batches for i in range(batch.num_rows)]
+    whole = copy.read_bytes()
+    for (batch, i), (name, tensor) in zip(rows, tensors.items(), strict=True):
+        stored = whole[tensor.start : tensor.start + tensor.nbytes]
+        assert batch["tensor"][i].as_py() == name
+        assert raw_values(batch[tensor.dtype][i].values, tensor.dtype).tobytes() == stored
+    assert schema_metadata(map_file(copy)) == reader.schema.metadata
+
+
+def test_a_pipe_is_not_waited_for(model: Path, copy: Path, content: Content):
+    os.mkfifo(beside(WeightTable(model)))
+    check(WeightLoader(model, mapped=True), content)
+    copy.unlink()
+    os.mkfifo(copy)
+    with pytest.warns(MappedCopyWarning, match=r"is no mapped copy, .* move it away"):
+        check(WeightLoader(model, mapped=True), content)
+    with pytest.raises(NotAWeightTableError):
+        WeightLoader(copy)
+
+
+def test_opening_one_that_is_there_loads_no_pyarrow(tiny_table: Path, empty_cache: Path):
+    """It would be most of the time and memory that opening takes."""
+    lines = (
+        "import sys; from llm_compression import ArrowEngine",
+        "assert ArrowEngine(sys.argv[1]).encode('the cat').shape == (32,)",
+        "sys.exit('pyarrow' in sys.modules)",
+    )
+    command = [sys.executable, "-c", "\n".join(lines), str(tiny_table)]
+    assert [subprocess.run(command, check=False).returncode for _ in range(2)] == [1, 0]

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from llm_compression import TextEncoder
 from llm_compression.errors import CorruptWeightTableError
 from llm_compression.multimodal.text.tokenizer import joined
-from llm_compression.weights import mapping, seal
+from llm_compression.weights import mapped_writer, seal
 from llm_compression.weights.loader import WeightLoader
 from llm_compression.weights.mapped import MappedCopy
 from llm_compression.weights.mapping import mapped_path
@@ -116,7 +116,7 @@ def test_an_encoder_reads_it_from_the_copy(
 
 
 def test_a_copy_without_it_does_as_well(tiny_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "split", lambda _content: None)
+    monkeypatch.setattr(mapped_writer, "split", lambda _content: None)
     first = TextEncoder(tiny_table)
     assert first._loader.mapped_copy is not None
     assert first._loader.mapped_copy.tokenizer is None
@@ -131,7 +131,7 @@ def test_a_copy_without_it_does_as_well(tiny_table: Path, monkeypatch: pytest.Mo
 def test_what_would_harm_the_header_is_left_out(
     rest: str, words: str, tiny_table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapping, "split", lambda _content: SplitTokenizer(rest, words))
+    monkeypatch.setattr(mapped_writer, "split", lambda _content: SplitTokenizer(rest, words))
     copy = WeightLoader(tiny_table, mapped=True).mapped_copy
     assert copy is not None
     assert copy.tokenizer is None
@@ -157,7 +157,7 @@ def test_a_sealed_tokenizer_that_is_not_the_models_is_found_by_verify(
     right = split(content_of(tiny_table))
     assert right is not None
     wrong = SplitTokenizer(right.rest, right.words.replace("cat", "cut"))
-    monkeypatch.setattr(mapping, "split", lambda _content: wrong)
+    monkeypatch.setattr(mapped_writer, "split", lambda _content: wrong)
     monkeypatch.setattr(MappedCopy, "verify", lambda *_: None)
     loader = WeightLoader(tiny_table, mapped=True)
     monkeypatch.undo()
