@@ -88,8 +88,8 @@ def _section(tower: Tower, loader: WeightLoader, chosen: argparse.Namespace, mod
         name=tower.name,
         title=f"Latency: {tower.name}",
         note="Rows say how many run at once, and in which type. The floor is the time of the "
-        "products alone, in the same type and by the fastest way known here; its share is its "
-        "time over the latency, at best 1.",
+        "products alone, each in turn by the fastest way that torch has here; its share is its "
+        "time over the latency, more than 1 where the core's own products are faster.",
         units=_UNITS,
         samples=samples,
         checks=checks,

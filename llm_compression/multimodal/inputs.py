@@ -69,3 +69,14 @@ def check_count(value: object, name: str, most: int | None = None) -> int:
         return whole
     span = "at least 1" if most is None else f"in 1..{most}"
     raise InputError(f"{name} is {value!r}; it must be a whole number {span}")
+
+
+def check_flags(**flags: object) -> None:
+    """See that options which are on or off are nothing else: ``"no"`` would be on.
+
+    Raises:
+        InputError: one is; the message calls it by its name.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise InputError(f"{name} is {value!r}; it must be True or False")

@@ -9,6 +9,7 @@ from llm_compression.errors import InputError
 from llm_compression.files.paths import user_path
 from llm_compression.inference.compute import Compute
 from llm_compression.inference.device import check_compute_dtype, device_of
+from llm_compression.multimodal.inputs import check_flags
 from llm_compression.multimodal.open import locate, save
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.loader import Meanwhile, WeightLoader
@@ -34,7 +35,8 @@ class Pretrained:
 
     Raises:
         WeightTableError: a kind that says what is wrong with the file.
-        InputError: a device that is not here, or that does not compute in this type.
+        InputError: a device that is not here, or that does not compute in this type; a flag that
+            is neither True nor False.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Pretrained:
         meanwhile: Meanwhile = lambda _table, _copy: None,
         **options: Any,
     ) -> None:
+        check_flags(mapped=mapped, verify=verify, packed=packed)
         self._options = {
             "mapped": mapped,
             "verify": verify,

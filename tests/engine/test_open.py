@@ -291,3 +291,10 @@ def test_two_that_open_a_checkpoint_at_once_convert_it_once(
         paths = list(pool.map(locate, [tiny_bert] * 3))
     assert len(set(paths)) == 1
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("flag", ["mapped", "verify", "packed", "deterministic"])
+@pytest.mark.parametrize("value", ["no", None, 2])
+def test_a_flag_is_true_or_false(flag: str, value: object, tiny_table: Path) -> None:
+    with pytest.raises(InputError, match=rf"{flag} is {value!r}; it must be True or False"):
+        ArrowEngine(tiny_table, **{flag: value})  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from llm_compression.multimodal.audio.processor import AudioProcessor, Window
 from llm_compression.multimodal.audio.windows import WindowEmbeddings
 from llm_compression.multimodal.batching import batch_tokens, cut, may_show, with_progress
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.inputs import check_choice, check_count
+from llm_compression.multimodal.inputs import check_choice, check_count, check_flags
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
     EncodedInputs,
@@ -52,9 +52,8 @@ class AudioEncoder(Pretrained):
         packed: on first use copy the weights into the order in which this processor reads them,
             and let the mapped ones go; otherwise compute on those in place, which is slower.
         device: ``cpu``, or a GPU as ``cuda`` or ``cuda:N``, where ``packed`` has no meaning.
-        mode: ``exact`` pads every window with silence to the tower's whole length, as the
-            reference does; ``fast`` runs few positions of that silence in the place of all, for
-            embeddings that are close but not equal (`fast_layout`).
+        mode: ``exact`` pads every window with silence to the tower's length, as the reference does;
+            ``fast`` runs little of it, for embeddings that are close but not equal (`fast_layout`).
         window: seconds of one window of a long sound, by default those of the tower, 30.
         overlap: seconds that one window shares with the next, by default none.
 
@@ -140,6 +139,7 @@ class AudioEncoder(Pretrained):
             InputError: an input that is no sound, or an option out of range.
         """
         check_on_error(on_error)
+        check_flags(normalize_embeddings=normalize_embeddings)
         sounds, single = as_sounds(audio)
         skipped: dict[int, str] | None = {} if on_error == "skip" else None
         sums = np.zeros((len(sounds), self.get_embedding_dimension()), np.float64)
@@ -169,10 +169,11 @@ class AudioEncoder(Pretrained):
     ) -> WindowEmbeddings:
         """One embedding for each window of each sound, in order, with its times; as `encode`."""
         check_on_error(on_error)
+        check_flags(normalize_embeddings=normalize_embeddings)
         sounds, _ = as_sounds(audio)
         skipped: dict[int, str] | None = {} if on_error == "skip" else None
         parts = [np.empty((0, self.get_embedding_dimension()), np.float32)]
-        places: list[tuple[float, float, float]] = []
+        places = list[tuple[float, float, float]]()
         run = self._run(sounds, sampling_rate, batch_size, skipped)
         for batch, encoded in self._shown(run, sounds, sampling_rate, show=show_progress_bar):
             parts.append(fetched(encoded.pooled))

@@ -11,7 +11,7 @@ from llm_compression.inference.device import fetched
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import batch_tokens, batches, with_progress
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.inputs import as_texts, check_count, check_flags
 from llm_compression.multimodal.parallel import batches_at_once, come_out_even, side_by_side
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.model import TextModel, text_parts
@@ -80,6 +80,7 @@ class TextEncoder(Pretrained):
         if max_seq_length is not None:
             check_count(max_seq_length, "max_seq_length", text.max_tokens)
         self._tokenizer.max_length = max_seq_length or stored.max_seq_length
+        check_flags(deterministic=deterministic)
         self.deterministic = deterministic
         self._truncation = Truncation.of(truncation)
         weights = self._loader.load_weights(text_tensors(text))
@@ -142,6 +143,7 @@ class TextEncoder(Pretrained):
         tokens = self._tokens(inputs, truncation)
         unit = self.embedding_spec.normalize
         unit = unit if normalize_embeddings is None else normalize_embeddings
+        check_flags(normalize_embeddings=unit)
         found = self.embed_tokens(
             tokens, normalize=unit, batch_size=batch_size, show=show_progress_bar
         )

@@ -16,7 +16,7 @@ from llm_compression.inference.device import fetched
 from llm_compression.inference.taps import Taps
 from llm_compression.multimodal.batching import with_progress
 from llm_compression.multimodal.encoded import Encoded
-from llm_compression.multimodal.inputs import check_count
+from llm_compression.multimodal.inputs import check_count, check_flags
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.skipped import (
     EncodedInputs,
@@ -126,6 +126,7 @@ class VisionEncoder(Pretrained):
             InputError: an input that is no picture, or an option out of range.
         """
         check_on_error(on_error)
+        check_flags(normalize_embeddings=normalize_embeddings)
         skipped: dict[int, str] = {}
         found, indices = self._collect(
             images,
