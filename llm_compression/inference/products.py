@@ -14,6 +14,8 @@ import torch
 from llm_compression.guard import Guard
 from llm_compression.inference.kernels import EXACT
 
+_HIGHEST = "highest"  # of the older setting, torch.set_float32_matmul_precision
+
 
 def as_asked(device: str) -> AbstractContextManager[None]:
     """Inside, operators on a device of this type compute in the type of what they are given.
@@ -44,6 +46,8 @@ def fast_products() -> AbstractContextManager[None]:
 class _Switch:
     """Holds the precision of one backend's products while anybody is inside, then puts it back.
 
+    What a caller sets meanwhile stays, unless it is ``wanted`` itself and set for this backend.
+
     Args:
         backend: of torch.backends.
         wanted: where it is held.
@@ -55,25 +59,32 @@ class _Switch:
         self._guard = Guard()
         self._inside = 0
         self._before: str | None = None  # None where nothing is changed
+        self._of_all: str | None = None  # the older setting of all backends, as it was then
 
     def __enter__(self) -> None:
         with self._guard.lock:
-            before = _precision(self._backend)
-            if self._before is None and not self._enough(before):
-                self._before = before
+            if self._before is None and not self._enough(_precision(self._backend)):
+                self._before = _own_precision(self._backend)
                 _set_precision(self._backend, self._wanted)
+                self._of_all = _precision_of_all()
             self._inside += 1
 
     def __exit__(self, *error: object) -> None:
         with self._guard.lock:
             self._inside -= 1
             if not self._inside and self._before is not None:
-                _set_precision(self._backend, self._before)
+                if self._is_as_set():
+                    _set_precision(self._backend, self._before)
                 self._before = None
+
+    def _is_as_set(self) -> bool:
+        if _of(self._backend) is None:  # there is but one setting, for all
+            return _precision_of_all() == _HIGHEST
+        return _precision(self._backend) == self._wanted and _precision_of_all() == self._of_all
 
 
 def _loses_nothing(precision: str) -> bool:
-    return precision in ("none", "ieee", "highest")
+    return precision in ("none", "ieee", _HIGHEST)
 
 
 def _loses_nothing_here(precision: str) -> bool:
@@ -101,14 +112,28 @@ def _precision(backend: str) -> str:
     return found
 
 
+def _precision_of_all() -> str | None:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # it contradicts what is set for a backend
+        return None
+
+
 def _set_precision(backend: str, value: str) -> None:
     products = _of(backend)
     if products is None:
-        torch.set_float32_matmul_precision("highest" if value == "ieee" else value)
+        torch.set_float32_matmul_precision(_HIGHEST if value == "ieee" else value)
         return
-    products.fp32_precision = "none"  # so that it follows again what stands above all backends
-    if products.fp32_precision != value:
-        products.fp32_precision = value
+    products.fp32_precision = value
+
+
+def _own_precision(backend: str) -> str:
+    """What is set for the backend itself; "none" where what stands above all says the same."""
+    before, products = _precision(backend), _of(backend)
+    if products is None:
+        return before
+    products.fp32_precision = "none"
+    return "none" if products.fp32_precision == before else before
 
 
 @functools.cache

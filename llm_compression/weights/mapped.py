@@ -23,6 +23,10 @@ from llm_compression.weights.schema import PREFIX, STORAGE, FileRole, stored_row
 from llm_compression.weights.table_file import open_at_once
 from llm_compression.weights.vocabulary import SplitTokenizer, split
 
+# what a header can come to that is not one: its seal is checked when it is known where it ends
+_NO_HEADER = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+              RecursionError)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class MappedTensor:
@@ -53,7 +57,7 @@ class MappedCopy:
             self._metadata = schema_metadata(self.bytes)
             self._check_identity(fingerprint)
             self.tensors = read_index(self._metadata[key("index")], len(self.bytes))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except _NO_HEADER as error:
             raise self._corrupt("its header") from error
         if not seal.intact(b"".join(around(self.bytes, self.tensors.values()))):
             raise self._corrupt("its header")
@@ -90,12 +94,23 @@ class MappedCopy:
         """Let all pages go; nothing is lost, as nothing is ever written to them."""
         self.bytes.madvise(mmap.MADV_DONTNEED)
 
+    def check_index(self, table: WeightTable) -> None:
+        """Compare names, types and shapes with those of the weight table.
+
+        Raises:
+            CorruptWeightTableError: they differ.
+        """
+        found = [(name, tensor.dtype, tensor.shape) for name, tensor in self.tensors.items()]
+        if found != [(entry.name, entry.dtype, entry.shape) for entry in table.manifest.tensors]:
+            raise self._corrupt("its index")
+
     def verify(self, table: WeightTable) -> None:
-        """Compare every value with the SHA-256 in the weight table, and the tokenizer with its own.
+        """Compare all with the weight table: every value with its SHA-256, and the tokenizer.
 
         Raises:
             CorruptWeightTableError: something differs; the message names it.
         """
+        self.check_index(table)
         if self.tokenizer and self.tokenizer != split(table.read_role(FileRole.TOKENIZER)):
             raise self._corrupt("the tokenizer")
         for entry in table.manifest.tensors:

@@ -48,7 +48,8 @@ def open_mapped(
     from llm_compression.weights.mapped_writer import write_copy  # loads pyarrow
 
     foreign = path == beside(table) and path.exists() and not _is_ours(path)
-    if foreign or path.is_fifo():  # to which a file is written, not put in its place
+    device = path.exists() and not (path.is_file() or path.is_dir())
+    if foreign or device:  # to which a file would be written, not put in its place
         raise OutputError(f"{path} is no mapped copy, so it is left as it is; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, wait=True) as draft:
@@ -69,6 +70,8 @@ def _existing(
 ) -> MappedCopy | None:
     try:
         found = MappedCopy(path, table.fingerprint) if path.exists() else None
+        if found:
+            found.check_index(table)
         if found and check_values:
             found.check_values(meanwhile)
     except WeightTableError:

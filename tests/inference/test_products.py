@@ -118,6 +118,22 @@ def test_each_device_has_its_own_switch(
     assert switch(backend) == callers
 
 
+@needs_switch
+def test_what_a_caller_sets_meanwhile_stays(losing: None) -> None:
+    with as_asked("cpu"):
+        torch.set_float32_matmul_precision("highest")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert switch() == "ieee"
+    torch.set_float32_matmul_precision("medium")
+    with as_asked("cpu"):
+        torch.set_float32_matmul_precision("high")
+    assert (torch.get_float32_matmul_precision(), switch()) == ("high", "tf32")
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    with as_asked("cpu"):
+        torch.backends.mkldnn.matmul.fp32_precision = "none"  # type: ignore[attr-defined]
+    assert switch() == "none"
+
+
 def test_other_devices_have_none(losing: None) -> None:
     before = switch()
     with as_asked("meta"):
@@ -134,6 +150,9 @@ def test_the_switch_follows_again_what_stands_above_it(monkeypatch: pytest.Monke
         with as_asked("cpu"):
             assert switch() == "ieee"
         assert switch() == "bf16"
+        with as_asked("cpu"):
+            above.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        assert switch() == "tf32"
     finally:
         above.fp32_precision = "none"  # type: ignore[attr-defined]
     assert switch() == "none"

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -20,9 +22,10 @@ from llm_compression.errors import (
     NotAWeightTableError,
     UnsupportedVersionError,
 )
+from llm_compression.weights import seal
 from llm_compression.weights.arrow_metadata import schema_metadata
 from llm_compression.weights.loader import MappedCopyWarning, WeightLoader
-from llm_compression.weights.mapped import MappedCopy, map_file
+from llm_compression.weights.mapped import MappedCopy, around, map_file
 from llm_compression.weights.mapping import beside, mapped_path, open_mapped
 from llm_compression.weights.reader import WeightTable, raw_values
 from tests.weights import work
@@ -242,6 +245,46 @@ def test_a_copy_whose_index_says_less_is_made_again(model: Path, copy: Path, con
     check(WeightLoader(model, mapped=True), content)
 
 
+HARM: dict[str, Callable[[list[Any]], object]] = {
+    "another type": lambda rows: rows[0].__setitem__(1, "int32"),
+    "another shape": lambda rows: rows[0][2].reverse(),
+    "another name": lambda rows: rows[0].__setitem__(0, "other"),
+    "a tensor too few": lambda rows: rows.pop(),
+    "none": lambda rows: rows.clear(),
+    "a size beyond all": lambda rows: rows[0].__setitem__(2, [float("inf"), 1]),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_a_sealed_index_that_is_not_the_models_is_made_again(
+    model: Path, copy: Path, content: Content, harm: Callable[[list[Any]], object]
+):
+    reader = pa.ipc.open_file(pa.memory_map(str(copy)))
+    index = reader.schema.metadata[b"llm_compression.index"]
+    rows = json.loads(index)
+    harm(rows)
+    other = json.dumps(rows, separators=(",", ":")).encode().replace(b"Infinity", b"1e999")
+    whole = copy.read_bytes().replace(index, other.ljust(len(index)))
+    tensors = MappedCopy(copy, WeightTable(model).fingerprint).tensors.values()
+    sealed = re.search(rb"seal:sha256:[0-9a-f]{64}", whole)
+    assert sealed is not None
+    copy.write_bytes(whole)
+    digest = seal.digest(b"".join(around(map_file(copy), tensors))).encode()
+    copy.write_bytes(whole.replace(sealed[0], b"seal:sha256:" + digest))
+    with pytest.raises(CorruptWeightTableError, match=r"damage in its (header|index)"):
+        MappedCopy(copy, WeightTable(model).fingerprint).check_index(WeightTable(model))
+    for verify in (False, True):
+        check(WeightLoader(model, mapped=True, verify=verify), content)
+
+
+def test_an_index_without_an_end_is_made_again(model: Path, copy: Path, content: Content):
+    index = pa.ipc.open_file(pa.memory_map(str(copy))).schema.metadata[b"llm_compression.index"]
+    copy.write_bytes(
+        copy.read_bytes().replace(index, (b"[" * 5000)[: len(index)].ljust(len(index)))
+    )
+    check(WeightLoader(model, mapped=True), content)
+
+
 def test_is_arrow_to_everyone_else(model: Path, copy: Path):
     """The index that is read without Arrow says what Arrow finds."""
     tensors = MappedCopy(copy, WeightTable(model).fingerprint).tensors
@@ -256,7 +299,7 @@ def test_is_arrow_to_everyone_else(model: Path, copy: Path):
     assert schema_metadata(map_file(copy)) == reader.schema.metadata
 
 
-def test_a_pipe_is_not_waited_for(model: Path, copy: Path, content: Content):
+def test_a_pipe_or_device_is_not_waited_for(model: Path, copy: Path, content: Content):
     os.mkfifo(beside(WeightTable(model)))
     check(WeightLoader(model, mapped=True), content)
     copy.unlink()
@@ -265,6 +308,10 @@ def test_a_pipe_is_not_waited_for(model: Path, copy: Path, content: Content):
         check(WeightLoader(model, mapped=True), content)
     with pytest.raises(NotAWeightTableError):
         WeightLoader(copy)
+    copy.unlink()
+    copy.symlink_to("/dev/zero")
+    with pytest.warns(MappedCopyWarning, match=r"is no mapped copy, .* move it away"):
+        check(WeightLoader(model, mapped=True), content)
 
 
 def test_opening_one_that_is_there_loads_no_pyarrow(tiny_table: Path, empty_cache: Path):
