@@ -21,7 +21,7 @@ from llm_compression.weights.schema import (
 from llm_compression.weights.vocabulary import split
 
 _BATCH_BYTES = 8 << 20  # tensors share a record batch up to this size
-_WORDS_BYTES = 2 << 20  # of a tokenizer that is kept in the header
+_WORDS_BYTES = 2 << 20  # at most of a tokenizer in the header, half of what `mapping` looks at
 _DIGITS = 16  # of a place in the file
 Group = list[tuple[TensorEntry, pa.Array]]
 

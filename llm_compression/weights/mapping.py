@@ -69,10 +69,11 @@ def _existing(
     meanwhile: Callable[[MappedCopy], None] = lambda _copy: None,
 ) -> MappedCopy | None:
     try:
-        found = MappedCopy(path, table.fingerprint) if path.exists() else None
-        if found:
-            found.check_index(table)
-        if found and check_values:
+        if not path.exists():
+            return None
+        found = MappedCopy(path, table.fingerprint)
+        found.check_index(table)
+        if check_values:
             found.check_values(meanwhile)
     except WeightTableError:
         return None

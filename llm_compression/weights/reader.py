@@ -209,13 +209,12 @@ class WeightTable:
         }
 
     def _decode(self, column: str, entries: Sequence[TensorEntry | FileEntry]) -> "pa.Array":
-        if self.verify:
-            self.check_ranges(entries)
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        groups = [self._groups[entry.stored.start] for entry in entries]
-        metadata = self._metadata
+        if self.verify:
+            self.check_ranges(entries)
+        groups, metadata = [self._groups[e.stored.start] for e in entries], self._metadata
         try:
             # A ParquetFile is not safe to share between threads; one over mapped bytes and a
             # parsed footer costs microseconds.
