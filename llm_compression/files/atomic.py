@@ -75,7 +75,7 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
         draft.path.unlink(missing_ok=True)  # still ours: renaming is the last step that can fail
         raise
     finally:
-        os.close(lock)
+        _release(lock)
     _sync(target.parent)
 
 
@@ -104,7 +104,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     finally:
-        os.close(lock)
+        _release(lock)
 
 
 def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
@@ -117,7 +117,7 @@ def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
             raise
         if _is_same_file(descriptor, temporary):
             return descriptor
-        os.close(descriptor)  # the holder renamed or removed it while we waited
+        _release(descriptor)  # the holder renamed or removed it while we waited
 
 
 def _hold(descriptor: int, target: Path, *, wait: bool) -> None:
@@ -127,6 +127,11 @@ def _hold(descriptor: int, target: Path, *, wait: bool) -> None:
         raise TargetBusyError(
             f"{target} is being written by another process; wait for it or choose another path"
         ) from None
+
+
+def _release(lock: int) -> None:
+    fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked meanwhile would hold what is only closed
+    os.close(lock)
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -97,6 +98,24 @@ def test_a_waiting_writer_comes_after(target: Path, first_fails: bool):
             raise ValueError
     waiting.join(10)
     assert not waiting.is_alive()
+    assert listing(target) == {target.name: b"second"}
+
+
+def test_a_child_forked_meanwhile_lets_the_next_writer_go_on(target: Path):
+    waiting = threading.Thread(target=write, args=(target, b"second"), kwargs={"wait": True})
+    with atomic_write(target) as draft:
+        waiting.start()
+        waiting.join(0.2)
+        draft.path.write_bytes(b"first")
+        child = os.fork()
+        if not child:
+            signal.pause()
+    try:
+        waiting.join(10)
+        assert not waiting.is_alive()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     assert listing(target) == {target.name: b"second"}
 
 
