@@ -1,6 +1,6 @@
 """Zero-shot classes: one embedding for each class, from texts by templates."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from llm_compression.errors import InputError
 from llm_compression.files.atomic import atomic_write, output_errors
 from llm_compression.files.paths import user_path
+from llm_compression.multimodal.inputs import is_listed
 
 TEMPLATE = "a photo of a {}."
 _MODEL = b"llm_compression.model"
@@ -87,7 +88,7 @@ def check_classes(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: they are not.
     """
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    if isinstance(names, str) or not is_listed(names):
         raise InputError(f"class_texts is {names!r}; pass a list of class names")
     found = tuple(name.strip() if isinstance(name, str) else name for name in names)
     if not found:
@@ -107,7 +108,7 @@ def check_templates(templates: str | Sequence[str]) -> list[str]:
     Raises:
         InputError: one has none.
     """
-    if not isinstance(templates, Iterable):
+    if not is_listed(templates):
         raise InputError(f"templates is {templates!r}; pass a text with {{}} or a list of such")
     found = [templates] if isinstance(templates, str) else list(templates)
     if not found:

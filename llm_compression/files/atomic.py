@@ -4,12 +4,20 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm_compression.errors import LLMCompressionError, OutputError, TargetBusyError
+
+_LONG = 10.0  # seconds; a copy of most models is made in less
+
+
+class WaitingWarning(UserWarning):
+    """Another process has been writing the same file for long; it may hang."""
 
 
 @dataclass
@@ -109,7 +117,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
     while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             _hold(descriptor, target, wait=wait)
         except TargetBusyError:
@@ -122,11 +130,24 @@ def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
 
 def _hold(descriptor: int, target: Path, *, wait: bool) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise TargetBusyError(
-            f"{target} is being written by another process; wait for it or choose another path"
-        ) from None
+        if not wait:
+            raise TargetBusyError(
+                f"{target} is being written by another process; wait for it or choose another path"
+            ) from None
+        _wait(descriptor, target)
+
+
+def _wait(descriptor: int, target: Path) -> None:
+    said = f"waiting for another process, which is writing {target}; end it if it hangs"
+    timer = threading.Timer(_LONG, warnings.warn, [said, WaitingWarning])
+    timer.daemon = True
+    timer.start()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        timer.cancel()
 
 
 def _release(lock: int) -> None:

@@ -46,9 +46,9 @@ def _matrix(vectors: np.ndarray) -> np.ndarray:
         array = np.asarray(vectors)
     except ValueError as error:
         raise InputError("similarity takes embeddings of one width; the rows differ") from error
-    if not np.issubdtype(array.dtype, np.number) or array.ndim not in (1, 2):
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
         raise InputError(
-            f"similarity takes embeddings, (d,) or (n, d) numbers, not {array.dtype} of "
+            f"similarity takes embeddings, (d,) or (n, d) real numbers, not {array.dtype} of "
             f"{array.ndim} axes; for strings use similarity_texts"
         )
     array = array.reshape(0, 0) if array.shape == (0,) else np.atleast_2d(array)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from llm_compression.errors import InputError
+from llm_compression.multimodal.inputs import check_flags
 from llm_compression.multimodal.text.tokenizer import Tokens
 
 if TYPE_CHECKING:  # the memory system searches without torch
@@ -79,8 +80,15 @@ def cut(lengths: Sequence[int], batch_size: int | None, most: int) -> list[slice
 
 
 def may_show(show: bool | None) -> bool:  # noqa: FBT001
-    """Whether `with_progress` might show a bar, so that its total is worth counting."""
-    return sys.stderr.isatty() if show is None else show
+    """Whether `with_progress` might show a bar, so that its total is worth counting.
+
+    Raises:
+        InputError: ``show`` is neither None nor a flag.
+    """
+    if show is None:
+        return sys.stderr.isatty()
+    check_flags(show_progress_bar=show)
+    return show
 
 
 def with_progress(

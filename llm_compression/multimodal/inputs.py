@@ -1,6 +1,6 @@
 """Checks of what a caller passes to an engine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -13,14 +13,7 @@ _OPENERS = {
     "vision": ("images", "a VisionEncoder, or give --images"),
     "audio": ("sounds", "an AudioEncoder, or give --audio"),
 }
-_NO_SEQUENCE = (
-    bytes,
-    bytearray,
-    memoryview,
-    Mapping,
-    set,
-    frozenset,
-)  # yet iterable
+_NO_SEQUENCE = (bytes, bytearray, memoryview, Mapping, Set)  # yet iterable
 
 
 def as_texts(inputs: object) -> list[str]:
@@ -32,12 +25,17 @@ def as_texts(inputs: object) -> list[str]:
     if isinstance(inputs, str):
         return [inputs]
     scalar = isinstance(inputs, np.ndarray) and inputs.ndim == 0
-    if scalar or isinstance(inputs, _NO_SEQUENCE) or not isinstance(inputs, Iterable):
+    if scalar or not is_listed(inputs):
         raise InputError(
             f"inputs is {type(inputs).__name__}; pass a string or a sequence of strings"
         )
     values: list[str] = inputs.to_pylist() if hasattr(inputs, "to_pylist") else list(inputs)
     return values
+
+
+def is_listed(values: object) -> bool:
+    """Whether they come one after another, in an order that was given them."""
+    return isinstance(values, Iterable) and not isinstance(values, _NO_SEQUENCE)
 
 
 def no_tower(spec: ModelSpec, tower: str) -> InputError:

@@ -15,7 +15,7 @@ from llm_compression.errors import TensorNotFoundError
 from llm_compression.once import Once
 from llm_compression.spec.model import ModelSpec
 from llm_compression.weights.mapped import MappedCopy, MappedTensor
-from llm_compression.weights.mapping import mapped_path, open_mapped
+from llm_compression.weights.mapping import mapped_paths, open_mapped
 from llm_compression.weights.reader import WeightTable
 from llm_compression.weights.readonly import read_only
 from llm_compression.weights.schema import STORAGE, Quantization
@@ -146,18 +146,18 @@ class WeightLoader:
             with suppress(Exception):  # raised again when all is open
                 other()
 
-        path = mapped_path(self.table)
-        try:
-            return open_mapped(self.table, path, check_values=check_values, meanwhile=meanwhile)
-        except OSError as error:
-            warnings.warn(
-                f"cannot write the mapped copy {path} ({error.strerror or error}); decoding the "
-                "Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder that can be written "
-                "to, or pass mapped=False.",
-                MappedCopyWarning,
-                stacklevel=3,
-            )
-            return None
+        for path in mapped_paths(self.table):
+            try:
+                return open_mapped(self.table, path, check_values=check_values, meanwhile=meanwhile)
+            except OSError as error:
+                said = f"cannot write the mapped copy {path} ({error.strerror or error})"
+        warnings.warn(
+            f"{said}; decoding the Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder "
+            "that can be written to, or pass mapped=False.",
+            MappedCopyWarning,
+            stacklevel=3,
+        )
+        return None
 
     def _from_mapped(self, copy: MappedCopy, names: list[str]) -> dict[str, torch.Tensor]:
         missing = [name for name in names if name not in copy.tensors]

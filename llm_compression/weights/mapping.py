@@ -19,10 +19,18 @@ def beside(table: WeightTable) -> Path:
     return table.path.with_name(table.path.name + SUFFIX)
 
 
-def mapped_path(table: WeightTable) -> Path:
-    """Next to the model if a copy stands there, else in the cache folder."""
+def mapped_paths(table: WeightTable) -> list[Path]:
+    """Where a copy is opened: next to the model if one stands there, else in the cache folder.
+
+    One that is stale may stand where it cannot be written over, so the folder comes second then.
+    """
     cached = cache_folder() / "mapped" / f"{table.fingerprint}{SUFFIX}"
-    return beside(table) if _is_ours(beside(table)) else cached
+    return [beside(table), cached] if _is_ours(beside(table)) else [cached]
+
+
+def mapped_path(table: WeightTable) -> Path:
+    """The first of these places."""
+    return mapped_paths(table)[0]
 
 
 def open_mapped(

@@ -66,6 +66,7 @@ def test_bad_inputs_are_named(engine: ArrowEngine, bad: object, message: str) ->
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"normalize_embeddings": "no"}, "normalize_embeddings is 'no'; it must be True or False"),
+        ({"show_progress_bar": "no"}, "show_progress_bar is 'no'; it must be True or False"),
         ({"truncate_dim": 0}, r"truncate_dim is 0; .* in 1\.\.32"),
         ({"truncate_dim": 33}, r"in 1\.\.32"),
         ({"truncate_dim": True}, "truncate_dim is True"),

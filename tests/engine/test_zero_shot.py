@@ -228,6 +228,9 @@ def test_wide_floats_in_a_file_are_the_same_embeddings(
         (["cat", " \t"], "class 1 is"),
         (None, "class_texts is"),
         (5, "class_texts is"),
+        ({"cat"}, "class_texts is {'cat'}"),
+        ({"cat": 1}, "class_texts is"),
+        (b"cat", "class_texts is"),
     ],
 )
 def test_classes_that_cannot_be(classes: object, message: str, engine: CLIPEngine) -> None:
@@ -247,6 +250,8 @@ def test_classes_that_cannot_be(classes: object, message: str, engine: CLIPEngin
         (["a {}", 3], "template 3 needs one {}"),
         (None, "templates is"),
         (5, "templates is"),
+        ({"a {}"}, "templates is {'a {}'}"),
+        ({"a {}": 1}, "templates is"),
     ],
 )
 def test_templates_that_cannot_be(templates: object, message: str, engine: CLIPEngine) -> None:

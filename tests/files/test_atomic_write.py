@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from llm_compression.errors import TargetBusyError
-from llm_compression.files.atomic import atomic_folder, atomic_write
+from llm_compression.files import atomic
+from llm_compression.files.atomic import WaitingWarning, atomic_folder, atomic_write
 from tests.weights import work
 
 
@@ -99,6 +100,27 @@ def test_a_waiting_writer_comes_after(target: Path, first_fails: bool):
     waiting.join(10)
     assert not waiting.is_alive()
     assert listing(target) == {target.name: b"second"}
+
+
+def test_long_waiting_is_said(target: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(atomic, "_LONG", 0.1)
+    waiting = threading.Thread(target=write, args=(target, b"second"), kwargs={"wait": True})
+    with pytest.warns(WaitingWarning, match=r"which is writing .*model\.parquet; end it if it"):
+        with atomic_write(target) as draft:
+            draft.path.write_bytes(b"first")
+            waiting.start()
+            waiting.join(1)
+        waiting.join(10)
+    assert listing(target) == {target.name: b"second"}
+
+
+def test_a_link_in_the_place_of_a_draft_is_not_followed(target: Path):
+    other = target.with_name("other")
+    other.write_bytes(b"of somebody else")
+    target.with_name(f".{target.name}.tmp").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        write(target, b"new")
+    assert other.read_bytes() == b"of somebody else"
 
 
 def test_a_child_forked_meanwhile_lets_the_next_writer_go_on(target: Path):

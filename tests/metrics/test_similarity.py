@@ -35,8 +35,8 @@ def test_one_vector_is_one_row() -> None:
     assert similarity(Similarity.DOT, A[0], B).shape == (1, 3)
 
 
-@pytest.mark.parametrize("bad", [["a", "b"], "text", np.zeros((1, 2, 3)), [None]])
-def test_strings_and_cubes_are_refused(bad: object) -> None:
+@pytest.mark.parametrize("bad", [["a", "b"], "text", np.zeros((1, 2, 3)), [None], [[1j]]])
+def test_strings_cubes_and_complex_numbers_are_refused(bad: object) -> None:
     with pytest.raises(InputError, match="similarity_texts"):
         similarity(Similarity.COSINE, bad, A)  # type: ignore[arg-type]
 

@@ -92,6 +92,23 @@ def test_one_beside_the_model_is_used(model: Path, content: Content, empty_cache
     assert not empty_cache.exists()
 
 
+def test_a_stale_one_that_cannot_be_written_over_gives_way_to_the_cache(
+    model: Path, empty_cache: Path
+):
+    table = WeightTable(model)
+    open_mapped(table, beside(table))
+    stale = beside(table).read_bytes()
+    other = every_dtype(seed=1)
+    model.unlink()
+    other.write(model)
+    (model.parent / ".model.parquet.arrow.tmp").mkdir()  # no draft can be written here
+    loader = WeightLoader(model, mapped=True)
+    assert loader.is_mapped
+    check(loader, other)
+    assert len(files(empty_cache)) == 1
+    assert beside(table).read_bytes() == stale
+
+
 def test_one_beside_the_model_is_replaced_with_the_model(model: Path, empty_cache: Path):
     table = WeightTable(model)
     open_mapped(table, beside(table))
