@@ -1,6 +1,7 @@
 """Checks of what a caller passes to an engine."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def as_texts(inputs: object) -> list[str]:
     return values
 
 
-def is_listed(values: object) -> bool:
+def is_listed(values: object) -> TypeGuard[Iterable[Any]]:
     """Whether they come one after another, in an order that was given them."""
     return isinstance(values, Iterable) and not isinstance(values, _NO_SEQUENCE)
 

@@ -149,7 +149,7 @@ class WeightLoader:
         for path in mapped_paths(self.table):
             try:
                 return open_mapped(self.table, path, check_values=check_values, meanwhile=meanwhile)
-            except OSError as error:
+            except OSError as error:  # noqa: PERF203  two places at most
                 said = f"cannot write the mapped copy {path} ({error.strerror or error})"
         warnings.warn(
             f"{said}; decoding the Parquet file instead. Set LLM_COMPRESSION_CACHE to a folder "
