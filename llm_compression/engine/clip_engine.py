@@ -14,7 +14,7 @@ from llm_compression.engine.zero_shot import (
 )
 from llm_compression.errors import InputError
 from llm_compression.metrics.similarity import unit_rows
-from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.inputs import as_texts, check_count, check_flags
 from llm_compression.multimodal.pretrained import Device, ModelPath, Pretrained
 from llm_compression.multimodal.text.encoder import TextEncoder
 from llm_compression.multimodal.vision.encoder import VisionEncoder
@@ -124,7 +124,11 @@ class CLIPEngine(Pretrained):
         """(n texts, m images) cosines, or logits with ``apply_temperature``.
 
         The logits are transformers' ``logits_per_text``: cosines times ``exp(logit_scale)``.
+
+        Raises:
+            InputError: an input that cannot be embedded, or a flag that is none.
         """
+        check_flags(apply_temperature=apply_temperature)
         cosines: np.ndarray = self._texts(texts) @ self._images(images).T
         return cosines * np.float32(self.logit_scale) if apply_temperature else cosines
 
@@ -181,8 +185,10 @@ class CLIPEngine(Pretrained):
         Raises:
             InputError: classes or pictures that cannot be, or classes of another model.
         """
+        check_flags(return_probabilities=return_probabilities)
         if not isinstance(class_texts, ClassEmbeddings):
-            class_texts = self.class_embeddings(class_texts, templates=templates or TEMPLATE)
+            forms = TEMPLATE if templates is None else templates
+            class_texts = self.class_embeddings(class_texts, templates=forms)
         elif templates is not None:
             raise InputError("templates are for names; these class embeddings are made already")
         if class_texts.model != self.fingerprint:

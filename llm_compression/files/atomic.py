@@ -1,7 +1,6 @@
 """atomic_write: a file appears whole under its name or not at all."""
 
 import errno
-import fcntl
 import os
 import shutil
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_compression.errors import LLMCompressionError, OutputError, TargetBusyError
+from llm_compression.files import lock
 
 _LONG = 10.0  # seconds; a copy of most models is made in less
 
@@ -70,9 +70,9 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
         yield Draft(target)
         return
     draft = Draft(target.with_name(f".{target.name}.tmp"))
-    lock = _lock(draft.path, target, wait=wait)
+    descriptor = _open_locked(draft.path, target, wait=wait)
     try:
-        os.ftruncate(lock, 0)
+        os.ftruncate(descriptor, 0)
         yield draft
         if draft.keep:
             _sync(draft.path)
@@ -83,7 +83,7 @@ def atomic_write(target: Path, *, wait: bool = False) -> Iterator[Draft]:
         draft.path.unlink(missing_ok=True)  # still ours: renaming is the last step that can fail
         raise
     finally:
-        _release(lock)
+        lock.close(descriptor)
     _sync(target.parent)
 
 
@@ -99,9 +99,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     draft = target.with_name(f".{target.name}.tmp")
     draft.mkdir(exist_ok=True)
-    lock = os.open(draft, os.O_RDONLY)
+    descriptor = os.open(draft, os.O_RDONLY)
     try:
-        _hold(lock, target, wait=False)
+        _hold(descriptor, target, wait=False)
         for left in draft.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield draft
@@ -112,47 +112,37 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     finally:
-        _release(lock)
+        lock.close(descriptor)
 
 
-def _lock(temporary: Path, target: Path, *, wait: bool) -> int:
+def _open_locked(temporary: Path, target: Path, *, wait: bool) -> int:
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             _hold(descriptor, target, wait=wait)
-        except TargetBusyError:
-            os.close(descriptor)
+        except BaseException:
+            lock.close(descriptor)
             raise
         if _is_same_file(descriptor, temporary):
             return descriptor
-        _release(descriptor)  # the holder renamed or removed it while we waited
+        lock.close(descriptor)  # the holder renamed or removed it while we waited
 
 
 def _hold(descriptor: int, target: Path, *, wait: bool) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if not wait:
-            raise TargetBusyError(
-                f"{target} is being written by another process; wait for it or choose another path"
-            ) from None
-        _wait(descriptor, target)
-
-
-def _wait(descriptor: int, target: Path) -> None:
+    if lock.take(descriptor, wait=False):
+        return
+    if not wait:
+        raise TargetBusyError(
+            f"{target} is being written by another process; wait for it or choose another path"
+        )
     said = f"waiting for another process, which is writing {target}; end it if it hangs"
     timer = threading.Timer(_LONG, warnings.warn, [said, WaitingWarning])
     timer.daemon = True
     timer.start()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.take(descriptor, wait=True)
     finally:
         timer.cancel()
-
-
-def _release(lock: int) -> None:
-    fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked meanwhile would hold what is only closed
-    os.close(lock)
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -4,13 +4,14 @@ A file's bytes are safe once it is synced, its name once its folder is. Both are
 function here returns, so that what is written next may rely on it.
 """
 
-import fcntl
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from llm_compression.files import lock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -107,14 +108,6 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            try:
-                yield True
-            finally:  # closing alone would leave it held by a child forked meanwhile
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        yield lock.take(descriptor, wait=wait)
     finally:
-        os.close(descriptor)
+        lock.close(descriptor)

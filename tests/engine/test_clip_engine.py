@@ -251,6 +251,13 @@ def test_options_that_cannot_be(options: dict[str, str], tiny_clip_table: Path) 
         CLIPEngine(tiny_clip_table, **options)  # type: ignore[arg-type]
 
 
+def test_flags_that_are_none(engine: CLIPEngine) -> None:
+    with pytest.raises(InputError, match="apply_temperature is 'no'; it must be True or False"):
+        engine.compute_similarity(TEXTS, IMAGES, apply_temperature="no")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="return_probabilities is 0"):
+        engine.zero_shot_classification(IMAGES, ["cat"], return_probabilities=0)  # type: ignore[arg-type]
+
+
 def test_its_name_says_what_it_is(engine: CLIPEngine, tiny_clip_table: Path) -> None:
     assert repr(engine) == f"CLIPEngine({str(tiny_clip_table)!r}, 24 dimensions)"
 

@@ -174,6 +174,18 @@ def test_what_a_killed_writer_left_is_taken_over(target: Path, start):
     assert listing(target) == {target.name: b"new"}
 
 
+def test_the_child_of_a_killed_writer_holds_nothing(target: Path, start):
+    pipe, process = start(work.fork_within_and_hang, target)
+    child = pipe.recv()
+    process.kill()
+    process.join()
+    try:
+        write(target, b"new")
+    finally:
+        os.kill(child, signal.SIGKILL)
+    assert listing(target) == {target.name: b"new"}
+
+
 def test_the_content_is_on_disk_before_the_name(target: Path, monkeypatch: pytest.MonkeyPatch):
     steps: list[str] = []
     fsync, replace = os.fsync, Path.replace

@@ -78,6 +78,11 @@ def test_a_path_that_is_none_is_refused(path: object):
         ArrowEngineProvider(path)
 
 
+def test_a_flag_that_is_none_is_refused(tiny_table: Path):
+    with pytest.raises(InputError, match="normalize_embeddings is 'no'"):
+        ArrowEngineProvider(tiny_table, normalize_embeddings="no")
+
+
 def test_a_cache_that_is_none_is_refused(tiny_table: Path):
     with pytest.raises(InputError, match=r"cache is 'x.cache'; pass an EmbeddingCache"):
         ArrowEngineProvider(tiny_table, cache="x.cache")
@@ -127,6 +132,10 @@ def test_progress_is_shown_as_told(
         (lambda p: p.encode_batch("the cat"), "texts is a string"),
         (lambda p: p.encode_batch(["a", None]), "text 1 is NoneType, not a string"),
         (lambda p: p.encode_batch(["a"], batch_size=0), "batch_size is 0"),
+        (lambda p: p.encode("a", normalize="no"), "normalize is 'no'; it must be True or False"),
+        (lambda p: p.encode_batch([" "], normalize="no"), "normalize is 'no'"),
+        (lambda p: p.encode_batch(["a"], show_progress="no"), "show_progress_bar is 'no'"),
+        (lambda p: p.embed("text", "text", ["a"], query="no"), "query is 'no'"),
         (lambda p: p.embed("text", "text", ["a", " "]), "text 1 is blank"),
         (lambda p: p.embed("text", "text", "a"), "inputs is a string"),
         (

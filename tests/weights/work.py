@@ -58,6 +58,16 @@ def write_and_hang(ready: Connection, path: Path) -> None:
         time.sleep(600)
 
 
+def fork_within_and_hang(ready: Connection, path: Path) -> None:
+    """Write half of a file, fork a child, say its number and wait, as the child does."""
+    with atomic_write(path) as draft:
+        draft.path.write_bytes(b"half of it" * 1000)
+        child = os.fork()
+        if child:
+            ready.send(child)
+        time.sleep(600)
+
+
 def open_mapped_at(moment: float, path: Path, cache: Path) -> tuple[bool, Path]:
     """Open the mapped copy, verify it, and say where it lies."""
     os.environ["LLM_COMPRESSION_CACHE"] = str(cache)

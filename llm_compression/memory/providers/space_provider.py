@@ -15,7 +15,7 @@ from llm_compression.memory.identity import VectorIdentity
 from llm_compression.memory.modalities import KINDS, check_modality
 from llm_compression.memory.providers.provider import EmbeddingProvider
 from llm_compression.memory.providers.spaces import Model, Space, no_model
-from llm_compression.multimodal.inputs import as_texts, check_count
+from llm_compression.multimodal.inputs import as_texts, check_count, check_flags
 
 
 class SpaceProvider(EmbeddingProvider):
@@ -28,7 +28,7 @@ class SpaceProvider(EmbeddingProvider):
         device: that the models are opened on, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        InputError: a device that is not here, or a cache that is none.
+        InputError: a device that is not here, a cache or a flag that is none.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class SpaceProvider(EmbeddingProvider):
         cache: EmbeddingCache | None,
         device: object,
     ) -> None:
+        check_flags(normalize_embeddings=normalize_embeddings)
         self.device = str(device)
         if self.device != "cpu":  # for which alone torch is not asked
             device_of(device)
@@ -90,6 +91,7 @@ class SpaceProvider(EmbeddingProvider):
             raise InputError("texts is a string; pass a list of strings, or use encode")
         given = _texts(texts)
         check_count(batch_size, "batch_size")
+        normalize = self._unit_length(normalize)
         said = [place for place, text in enumerate(given) if text.strip()]
         if not said:
             return np.zeros((len(given), self.dimension), np.float32)
@@ -158,9 +160,10 @@ class SpaceProvider(EmbeddingProvider):
     ) -> np.ndarray:
         if batch_size is not None:
             check_count(batch_size, "batch_size")
+        check_flags(query=query)
         space = self._space(modality)
         prompt = space.prompt(query=query)
-        normalized = self.normalize_embeddings if normalize is None else bool(normalize)
+        normalized = self._unit_length(normalize)
         make = partial(
             space.encode, kind, prompt=prompt, normalized=normalized, batch_size=batch_size,
             show_progress=show_progress,
@@ -169,6 +172,13 @@ class SpaceProvider(EmbeddingProvider):
             return make(inputs)
         identity = space.identity(normalized=normalized)
         return through_cache(self.cache, identity, inputs, _digest(kind, prompt), make)
+
+    def _unit_length(self, normalize: bool | None) -> bool:  # noqa: FBT001
+        """Whether vectors get it, where a call says ``normalize``."""
+        if normalize is None:
+            return self.normalize_embeddings
+        check_flags(normalize=normalize)
+        return bool(normalize)
 
     def _model(self, modality: str) -> Model:
         check_modality(modality)
