@@ -25,10 +25,11 @@ _PROCESS, _OPEN, _FIRST, _PEAK = "process", "import and open", "first embedding"
 
 
 def measure(case: Case) -> list[Section]:
-    """Three tables on whisper-base's encoder."""
+    """Three tables on whisper-base's encoder, or two in the quick form, without cold starts."""
     whisper, what = whisper_case(case)
     # after other benchmarks freed memory would be kept, from which transformers gains
-    return [alone(_front_end, whisper), _latency(whisper, what), _cold_start(whisper, what)]
+    warm = [alone(_front_end, whisper), _latency(whisper, what)]
+    return warm if case.quick else [*warm, _cold_start(whisper, what)]
 
 
 def _column(seconds: int) -> str:
@@ -125,8 +126,7 @@ def _cold_start(case: Case, what: str) -> Section:
         name: partial(_program, mode, case.checkpoint if name == THEIRS else case.table, samples)
         for name, mode in _MODES.items()
     }
-    warmup = 0 if case.quick else 1
-    runs = interleave(contestants, case.rounds(full=7, quick=2), warmup=warmup)
+    runs = interleave(contestants, 7)
     exact = [np.array(run.report["embedding"]) for n in (EXACT, THEIRS) for run in runs[n]]
     return Section(
         name="audio_cold_start",

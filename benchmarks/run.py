@@ -49,7 +49,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command's arguments, parsed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds and no digits, under two minutes"
+        "--quick", action="store_true", help="fewer rounds and tables, under two minutes"
     )
     parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark instead of all")
     parser.add_argument("--model", type=Path, default=MINILM, help="the checkpoint's folder")
