@@ -1,6 +1,6 @@
 """Checks of what a caller passes to an engine."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -14,7 +14,7 @@ _OPENERS = {
     "vision": ("images", "a VisionEncoder, or give --images"),
     "audio": ("sounds", "an AudioEncoder, or give --audio"),
 }
-_NO_SEQUENCE = (bytes, bytearray, memoryview, Mapping, Set)  # yet iterable
+_NO_SEQUENCE = (bytes, bytearray, memoryview, Mapping, set, frozenset)  # yet iterable
 
 
 def as_texts(inputs: object) -> list[str]:

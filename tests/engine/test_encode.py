@@ -41,6 +41,11 @@ def test_order_is_restored(engine: ArrowEngine, batch_size: int) -> None:
     np.testing.assert_allclose(engine.encode(TEXTS, batch_size=batch_size), alone, atol=1e-6)
 
 
+def test_the_keys_of_a_mapping_have_an_order(engine: ArrowEngine) -> None:
+    found = engine.encode(dict.fromkeys(TEXTS).keys())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, engine.encode(TEXTS))
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
