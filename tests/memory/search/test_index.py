@@ -152,6 +152,18 @@ def test_only_rows_that_the_filter_leaves(tmp_path: Path, which: str) -> None:
         assert len({m.embedding_id for m in matches} & {ids[i] for i in row}) >= 0.8 * len(row)
 
 
+def test_the_least_that_gets_one_built_by_every_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # of `small_fragments_get_one`
+    rows = index.LEAST_ROWS
+    vectors, queries = np.split(clustered(rows + 40, D, clusters=8), [rows])
+    storage = stored(tmp_path, vectors)
+    assert storage.build_index("text", show_progress=False) == 1
+    no_scan(monkeypatch)
+    assert recall(search(storage, queries), scores_of(queries, vectors)) >= 0.95
+
+
 @pytest.mark.parametrize(("length", "noise"), [(1, 0), (1, 1e-7), (0, 0)])
 def test_half_of_all_alike_does_not_hide_the_rest(
     tmp_path: Path, length: float, noise: float
